@@ -1,0 +1,154 @@
+"""Arrea: many commands at once, so that nothing hangs, nothing is lost, nothing is left running.
+
+>>> import arrea
+>>> arrea.execute("echo hello").data.stdout
+'hello\\n'
+>>> [output.stdout for output in arrea.run(["echo a", ["echo", "b c"]], workers=2).data]
+['a\\n', 'b c\\n']
+"""
+
+from __future__ import annotations
+
+from arrea._version import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from arrea import policies
+    from arrea._app import Engine
+    from arrea._batch import Batch, Stream
+    from arrea._model.errors import (
+        ArreaError,
+        EngineStopped,
+        InvalidBatch,
+        InvalidOption,
+        TaskError,
+        TooManyCommands,
+        UsageError,
+    )
+    from arrea._model.policy import Policy
+    from arrea._model.result import BatchResult, Output, Result, Usage
+    from arrea._model.task import Task
+
+    Commandlike = str | Sequence[str] | Task
+
+# Imported when first used, so that `import arrea` and `arrea --version` cost next to nothing.
+_HOMES = {
+    "ArreaError": "arrea._model.errors",
+    "Batch": "arrea._batch",
+    "BatchResult": "arrea._model.result",
+    "Engine": "arrea._app",
+    "EngineStopped": "arrea._model.errors",
+    "InvalidBatch": "arrea._model.errors",
+    "InvalidOption": "arrea._model.errors",
+    "Output": "arrea._model.result",
+    "Policy": "arrea._model.policy",
+    "Result": "arrea._model.result",
+    "Stream": "arrea._batch",
+    "Task": "arrea._model.task",
+    "TaskError": "arrea._model.errors",
+    "TooManyCommands": "arrea._model.errors",
+    "Usage": "arrea._model.result",
+    "UsageError": "arrea._model.errors",
+    "policies": "arrea.policies",
+}
+
+__all__ = [
+    "ArreaError", "Batch", "BatchResult", "Engine", "EngineStopped", "InvalidBatch", "InvalidOption", "Output",
+    "Policy", "Result", "Stream", "Task", "TaskError", "TooManyCommands", "Usage", "UsageError", "__version__",
+    "execute", "policies", "run", "stream", "submit",
+]  # fmt: skip
+
+
+def execute(command: Commandlike, *, check: bool = False, **options: Any) -> Result:
+    """Runs one command, once, and waits for it.
+
+    command: a shell line (text) or an argument vector (a list of texts: no shell), or a `Task`.
+    check: raise the error of a failure instead of returning it in the result.
+
+    Options, the same in every function and in `Task`:
+    timeout: of each attempt, in milliseconds or text such as "5s"; None: none (default: the policy's, 30 s).
+    policy: a `Policy`, a name ("retry", "stop", "continue", "strict", "tolerant", "once") or a mapping of fields.
+    shell: for lines: "sh" (default), "bash", "zsh", "fish", "dash", a path to one, or "auto" for the user's own.
+    cwd: directory. env: variables to add. inherit_env: False starts from an empty environment.
+    stdin: bytes or text to read, a path (`pathlib.Path`), an open file; None: end of file at once.
+    max_output_bytes: kept of each stream (8 MiB), half of its beginning and half of its end; None: all.
+    label: any hashable, found again in the result.
+
+    A failing command is a value: the result is false, and has an `error`. Raises `InvalidOption` for an option
+    that doesn't exist or has a wrong value.
+
+    >>> result = execute("echo oops >&2; exit 3")
+    >>> result.success, result.error.code, result.data.exit_code, result.data.stderr
+    (False, 'exit_status', 3, 'oops\\n')
+    """
+    from arrea._app import default_engine
+
+    return default_engine().execute(command, check=check, **options)
+
+
+def run(commands: Iterable[Commandlike], *, check: bool = False, **options: Any) -> BatchResult:
+    """Runs commands in parallel, waits for all, and hands back their results in input order.
+
+    commands: a list is checked whole before anything starts; an iterator is pulled as there is room, and a bad
+    element is a failed result in its place.
+    workers: most at once (default: the engine's `max_workers`, 100). deadline: for the whole batch.
+    check: raise an `ExceptionGroup` if any task failed. Further options: see `execute`.
+    Without a policy each command is retried three times, one second apart.
+
+    Raises `InvalidBatch` (with all bad elements), `InvalidOption`, `TooManyCommands`: nothing was started then.
+
+    >>> results = run(["echo a", "exit 1"], policy="continue")
+    >>> [result.success for result in results], results.stats.failed
+    ([True, False], 1)
+    """
+    from arrea._app import default_engine
+
+    return default_engine().run(commands, check=check, **options)
+
+
+def stream(commands: Iterable[Commandlike], **options: Any) -> Stream:
+    """Runs commands in parallel and gives results as they finish. Leaving the loop early cancels the rest.
+
+    Options: see `run`.
+
+    >>> for result in stream(["sleep 0.2", "true"], workers=2):
+    ...     print(result.index)
+    1
+    0
+    """
+    from arrea._app import default_engine
+
+    return default_engine().stream(commands, **options)
+
+
+def submit(commands: Iterable[Commandlike], **options: Any) -> Batch:
+    """Starts commands in parallel and returns at once, with a `Batch` to wait for, cancel or iterate over.
+
+    Options: see `run`.
+
+    >>> batch = submit(["echo a", "echo b"])
+    >>> batch.wait().success
+    True
+    """
+    from arrea._app import default_engine
+
+    return default_engine().submit(commands, **options)
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'arrea' has no attribute {name!r}")
+    from importlib import import_module
+
+    module = import_module(home)
+    value = module if home == f"arrea.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,291 @@
+"""A submitted batch, seen from its caller: what the reactor tells it, and who waits for it.
+
+`Batch` is the reactor's port: its methods `resolved` to `flush` are called on the reactor's thread and only
+append. Callers wait in their own thread, and there too the iterator of an open batch is pulled.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from arrea._model.errors import not_started
+from arrea._model.result import BatchResult, Result
+from arrea._model.step import Outcome
+from arrea._model.task import describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from arrea._model.errors import EngineStopped
+    from arrea._model.plan import Plan
+    from arrea._model.step import Close
+    from arrea._model.task import Command
+    from arrea._prepare.plan import Preparer
+    from arrea._runtime.reactor import Reactor
+
+# An item that came is handed on at once, unless the next ones come so quickly that a few go together.
+FEED_TOGETHER_S = 0.002
+
+
+class Feed:
+    """The source of an open batch: an iterator, pulled as far as the engine has room."""
+
+    __slots__ = ("_commands", "_preparer", "_pulled", "_source", "error", "last", "open")
+
+    def __init__(self, preparer: Preparer, source: Iterator[object]) -> None:
+        self._preparer = preparer
+        self._source = source
+        self._pulled = 0
+        self.last: tuple[int, list[Command]] = (0, [])
+        self.error: BaseException | None = None
+        self.open = True
+
+    def pull(self, room: int) -> list[Command]:
+        """The next commands, at least one and at most `room`; fewer at the end, and when the source is slow.
+
+        What the iterator raises ends the source; it is kept in `error`.
+        """
+        first, commands = self._pulled, []
+        until = time.monotonic() + FEED_TOGETHER_S
+        while self.open and len(commands) < room and (not commands or time.monotonic() < until):
+            self._pull_one(commands)
+        self.last = (first, commands)
+        return commands
+
+    def _pull_one(self, commands: list[Command]) -> None:
+        try:
+            element = next(self._source)
+        except StopIteration:
+            self.open = False
+        except Exception as error:  # the user's iterator: raised again when what runs has finished
+            self.open, self.error = False, error
+        else:
+            commands.append(self._preparer.command_or_refusal(self._pulled, element))
+            self._pulled += 1
+
+
+class Batch:
+    """A batch that was submitted. Dropping it changes nothing: it runs on.
+
+    `id` names it. Iterating gives results as they finish; `wait` gives all of them in input order.
+    """
+
+    def __init__(self, plan: Plan, epoch_ms: float, feed: Feed | None = None) -> None:
+        self.id = plan.batch_id
+        self._plan = plan
+        self._epoch_ms = epoch_ms
+        self._feed = feed
+        self._arrived: list[Result] = []
+        self._room = 0
+        self._close: Close | None = None
+        self._failure: EngineStopped | None = None
+        self._over = threading.Event()
+        self._changed = threading.Condition()
+        self._watching = 0
+        self._reactor: Reactor | None = None
+        self._number = 0
+
+    def __repr__(self) -> str:
+        return f"<Batch {self.id} {'over' if self.done else f'{len(self._arrived)} results so far'}>"
+
+    def begin(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._number = reactor.submit(self._plan, self)
+
+    # ── for callers ───────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def done(self) -> bool:
+        """Whether every task has its result."""
+        return self._over.is_set()
+
+    def wait(self, timeout: float | None = None) -> BatchResult:
+        """All results, in input order.
+
+        timeout: seconds to wait; `TimeoutError` is raised after them, and the batch runs on.
+        An exception in the waiting thread (KeyboardInterrupt) cancels the batch, waits for the end of what ran
+        and is raised again; so is what the source iterator of the batch raised.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        try:
+            self._wait_until_over(until)
+        except TimeoutError:
+            raise
+        except BaseException:
+            self.end()
+            raise
+        self._raise_problems()
+        return self._result()
+
+    def cancel(self) -> None:
+        """Ends the batch: what runs is killed (SIGTERM, `kill_grace`, SIGKILL), nothing more starts. Returns at once."""
+        if self._reactor is not None:
+            self._reactor.cancel(self._number)
+
+    def __iter__(self) -> Iterator[Result]:
+        """Results as they finish, those that came before included."""
+        seen = 0
+        while self._await(seen, None):
+            while seen < len(self._arrived):
+                yield self._arrived[seen]
+                seen += 1
+        self._raise_problems()
+
+    def end(self) -> None:
+        """Cancels the batch and waits until nothing of it is left: `kill_grace` and a second at most.
+
+        Another exception meanwhile (a second Ctrl-C) kills at once.
+        """
+        if self._reactor is None or self.done:
+            return
+        try:
+            self.cancel()
+            self._over.wait(self._plan.kill_grace_ms / 1000.0 + 1.0)
+        except BaseException:
+            self._reactor.cancel(self._number, hard=True)
+            self._over.wait(1.0)
+            raise
+
+    # ── waiting ───────────────────────────────────────────────────────────────────────────────────
+
+    def _wait_until_over(self, until: float | None) -> None:
+        while self._is_fed_by_callers and self._await(len(self._arrived), until):
+            pass
+        if not self._over.wait(None if until is None else max(0.0, until - time.monotonic())):
+            raise TimeoutError(f"batch {self.id} is still running")
+
+    @property
+    def _is_fed_by_callers(self) -> bool:
+        return self._feed is not None and not self.done
+
+    def _await(self, seen: int, until: float | None) -> bool:
+        """Waits for a result after the first `seen`, pulling the source meanwhile. False: there will be none."""
+        while len(self._arrived) <= seen:
+            if self.done:
+                return len(self._arrived) > seen
+            if self._room and self._feed is not None and self._feed.open and self._claim_feed():
+                continue
+            self._wait_for_change(seen, until)
+        return True
+
+    def _wait_for_change(self, seen: int, until: float | None) -> None:
+        with self._changed:
+            self._watching += 1
+            try:
+                while len(self._arrived) <= seen and not self.done and not self._wants_feeding:
+                    left = None if until is None else until - time.monotonic()
+                    if not self._changed.wait(left) and left is not None:
+                        raise TimeoutError(f"batch {self.id} is still running")
+            finally:
+                self._watching -= 1
+
+    @property
+    def _wants_feeding(self) -> bool:
+        return self._room > 0 and self._feed is not None and self._feed.open
+
+    def _claim_feed(self) -> bool:
+        """Pulls the source once; True when something was fed."""
+        feed, reactor = self._feed, self._reactor
+        assert feed is not None and reactor is not None
+        commands = feed.pull(self._room)
+        self._room -= len(commands)
+        reactor.feed(self._number, commands, last=not feed.open)
+        return True
+
+    def feed_in_background(self) -> None:
+        """For `submit`: nobody may ever wait, so a thread pulls the source."""
+        if self._feed is not None:
+            threading.Thread(target=self._feed_all, name="arrea-feeder", daemon=True).start()
+
+    def _feed_all(self) -> None:
+        while not self.done and self._feed is not None and self._feed.open:
+            if not self._wants_feeding:
+                self._wait_for_change(len(self._arrived), None)
+            elif not self.done:
+                self._claim_feed()
+
+    # ── results ───────────────────────────────────────────────────────────────────────────────────
+
+    def _raise_problems(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._feed is not None and self._feed.error is not None:
+            raise self._feed.error
+
+    def _result(self) -> BatchResult:
+        close = self._close
+        assert close is not None
+        results = sorted(self._arrived, key=lambda result: result.index)
+        return BatchResult(self.id, results, close.retried, close.duration_ms, close.stopped_by)
+
+    def _never_started(self, tasks: Sequence[tuple[int, Command]], reason: str) -> None:
+        for index, command in tasks:
+            error = not_started(describe(index, command.text, command.label), reason)
+            outcome = Outcome(index, command, error, None, 0, 0.0, None, 0.0)
+            self._arrived.append(Result(self.id, outcome, self._epoch_ms))
+
+    # ── the reactor's port ────────────────────────────────────────────────────────────────────────
+
+    def resolved(self, outcome: Outcome) -> None:
+        self._arrived.append(Result(self.id, outcome, self._epoch_ms))
+
+    def abandoned(self, tasks: Sequence[tuple[int, Command]], reason: str) -> None:
+        self._never_started(tasks, reason)
+
+    def wanted(self, count: int) -> None:
+        with self._changed:
+            self._room += count
+
+    def closed(self, close: Close) -> None:
+        self._close = close
+        self._over.set()
+
+    def failed(self, error: EngineStopped) -> None:
+        self._failure = error
+        self._over.set()
+
+    def flush(self) -> None:
+        if self._watching:
+            with self._changed:
+                self._changed.notify_all()
+
+
+class Stream:
+    """Results as they finish. Leaving it early (`break`, `close()`, an exception) cancels the rest.
+
+    An iterator and a context manager; `batch_id` names the batch.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._results = iter(batch)
+        self.batch_id = batch.id
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Result:
+        try:
+            return next(self._results)
+        except StopIteration:
+            raise
+        except BaseException:
+            self._batch.end()
+            raise
+
+    def close(self) -> None:
+        """Cancels what is left of the batch and waits until nothing of it runs."""
+        self._batch.end()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # A `for` loop that was left: nothing may wait here, so the batch is only told to end.
+        if not self._batch.done:
+            self._batch.cancel()

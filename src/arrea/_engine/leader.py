@@ -1,0 +1,415 @@
+"""The leader: decides what starts next, and when a batch stops.
+
+`step(now, inputs)` is the whole engine. Within a turn, processes come first, then answers, then what callers want,
+then timers, then starts: so an exit that is seen in the same turn wins over its own timeout.
+The leader keeps indexes only (who may start, which timers run); all state is in the registry, and a leader made
+from the same registry goes on exactly as this one would have.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heapify, heappop, heappush
+
+from arrea._engine import worker as workers
+from arrea._engine.gates import Token
+from arrea._engine.registry import BatchRecord, Registry, WorkerRecord
+from arrea._engine.states import Deciding, Killing, Ready, Running, Spawning, Stopping, Waiting
+from arrea._model.errors import Ended, PolicyFailed, SpawnFailed, TaskError, not_started
+from arrea._model.policy import Retry, Stop
+from arrea._model.step import (
+    Abandon,
+    Answered,
+    Ask,
+    Cancelled,
+    Close,
+    Effect,
+    Emit,
+    Exited,
+    Fed,
+    Input,
+    Outcome,
+    Resolve,
+    Spawn,
+    Spawned,
+    Submitted,
+    Want,
+)
+from arrea._model.step import SpawnFailed as StartFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from arrea._model.policy import Decision
+
+    Timer = tuple[float, int, int]  # when, batch number, index of the task or WHOLE_BATCH
+
+ORDER: dict[type, int] = {Spawned: 0, StartFailed: 0, Exited: 1, Answered: 2, Submitted: 3, Fed: 3, Cancelled: 4}
+WHOLE_BATCH = -1
+
+
+def _rank(given: Input) -> int:
+    return ORDER[type(given)]
+
+
+class Leader:
+    """One engine's decisions. `chance` gives numbers from 0.0 to 1.0, for jitter."""
+
+    def __init__(self, registry: Registry, chance: Callable[[], float]) -> None:
+        self.registry = registry
+        self._chance = chance
+        self._ready: deque[BatchRecord] = deque()
+        self._queued: set[int] = set()
+        self._timers: list[Timer] = []
+        self._out: list[Effect] = []
+        self._rebuild()
+
+    def step(self, now: float, inputs: Sequence[Input]) -> list[Effect]:
+        """One turn: what follows from these inputs at this time."""
+        self._out = out = []
+        for given in inputs if len(inputs) < 2 else sorted(inputs, key=_rank):
+            self._take(given, now)
+        self._fire_timers(now)
+        self._start(now)
+        return out
+
+    def next_due(self) -> float | None:
+        """When the next turn is needed, if nothing comes in before."""
+        while self._timers and self._stale(self._timers[0]):
+            heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    def _take(self, given: Input, now: float) -> None:
+        match given:
+            case Exited():
+                self._exited(given, now)
+            case Spawned():
+                self._spawned(given, now)
+            case StartFailed():
+                self._start_failed(given, now)
+            case Answered():
+                self._answered(given, now)
+            case Submitted():
+                self._submitted(given, now)
+            case Fed():
+                self._fed(given, now)
+            case Cancelled():
+                self._cancelled(given, now)
+
+    # ── indexes ───────────────────────────────────────────────────────────────────────────────────
+
+    def _rebuild(self) -> None:
+        startable = [batch for batch in self.registry.batches.values() if batch.startable]
+        self._ready.extend(sorted(startable, key=lambda batch: batch.turn))
+        self._queued.update(batch.number for batch in startable)
+        self._timers = self._due_timers()
+
+    def _due_timers(self) -> list[Timer]:
+        timers: list[Timer] = []
+        for batch in self.registry.batches.values():
+            if batch.deadline_at is not None:
+                timers.append((batch.deadline_at, batch.number, WHOLE_BATCH))
+            for record in batch.live.values():
+                if record.state.due is not None:
+                    timers.append((record.state.due, batch.number, record.index))
+        heapify(timers)
+        return timers
+
+    def _offer(self, batch: BatchRecord) -> None:
+        """The batch may start something: it takes its turn behind the others."""
+        if batch.number not in self._queued and batch.startable:
+            self._queued.add(batch.number)
+            batch.turn = self.registry.next_turn()
+            self._ready.append(batch)
+
+    def _withdraw(self, batch: BatchRecord) -> None:
+        if batch.number in self._queued:
+            self._queued.discard(batch.number)
+            self._ready.remove(batch)
+
+    def _watch(self, record: WorkerRecord) -> None:
+        """The worker's state may have a timer."""
+        due = record.state.due
+        if due is not None:
+            self._add_timer((due, record.batch.number, record.index))
+
+    def _add_timer(self, timer: Timer) -> None:
+        heappush(self._timers, timer)
+        # Timers of states that were left are dropped when they come up; before they pile up, all at once.
+        if len(self._timers) > 64 + 4 * self._live_count():
+            self._timers = self._due_timers()
+
+    def _live_count(self) -> int:
+        return self.registry.slots.used + len(self.registry.batches)
+
+    def _stale(self, timer: Timer) -> bool:
+        at, number, index = timer
+        batch = self.registry.batches.get(number)
+        if batch is None:
+            return True
+        if index == WHOLE_BATCH:
+            return batch.deadline_at != at
+        record = batch.live.get(index)
+        return record is None or record.state.due != at
+
+    # ── batches ───────────────────────────────────────────────────────────────────────────────────
+
+    def _submitted(self, given: Submitted, now: float) -> None:
+        batch = BatchRecord(given.number, given.plan, now)
+        self.registry.batches[batch.number] = batch
+        self._emit("batch_started", batch, None, now, batch.total)
+        if batch.deadline_at is not None:
+            self._add_timer((batch.deadline_at, batch.number, WHOLE_BATCH))
+        self._ask_for_more(batch)
+        self._offer(batch)
+        self._close_if_over(batch, now)
+
+    def _fed(self, given: Fed, now: float) -> None:
+        batch = self.registry.batches.get(given.batch)
+        if batch is None or not batch.open:
+            return
+        batch.asked -= len(given.commands)
+        batch.open = not given.last
+        batch.waiting.extend(enumerate(given.commands, batch.total))
+        batch.total += len(given.commands)
+        self._ask_for_more(batch)
+        self._offer(batch)
+        self._close_if_over(batch, now)
+
+    def _ask_for_more(self, batch: BatchRecord) -> None:
+        """Keeps the window of an open batch at least half full."""
+        room = batch.plan.window - len(batch.waiting) - batch.asked
+        if batch.open and room > 0 and 2 * room >= batch.plan.window:
+            batch.asked += room
+            self._out.append(Want(batch.number, room))
+
+    def _cancelled(self, given: Cancelled, now: float) -> None:
+        batch = self.registry.batches.get(given.batch)
+        if batch is not None:
+            self._stop_batch(batch, "cancelled", now, kill=True, hard=given.hard)
+
+    def _stop_batch(self, batch: BatchRecord, reason: str, now: float, kill: bool, hard: bool = False) -> None:
+        """Nothing more of the batch starts; what runs finishes, or is killed."""
+        batch.stopping = batch.stopping or reason
+        batch.open = False
+        self._withdraw(batch)
+        self._abandon_waiting(batch)
+        batch.again.clear()
+        for record in list(batch.live.values()):
+            self._stop_worker(record, reason, now, kill, hard)
+        self._close_if_over(batch, now)
+
+    def _abandon_waiting(self, batch: BatchRecord) -> None:
+        if batch.waiting:
+            batch.done += len(batch.waiting)
+            self._out.append(Abandon(batch.number, list(batch.waiting), batch.stopping or "stop"))
+            batch.waiting.clear()
+
+    def _stop_worker(self, record: WorkerRecord, reason: str, now: float, kill: bool, hard: bool) -> None:
+        match record.state:
+            case Waiting() | Ready() | Deciding():
+                self._settle(record, self._left_with(record, reason), now)
+            case Spawning() | Running() | Stopping() | Killing() if kill:
+                self._out += workers.stop(record, reason, now, hard)
+                self._watch(record)
+
+    def _left_with(self, record: WorkerRecord, reason: str) -> TaskError:
+        """The error of a task that didn't run at the moment when its batch stopped."""
+        if record.error is None:
+            return not_started(workers.name(record), reason)
+        if reason in ("deadline", "cancelled"):
+            return workers.stopped_error(record, reason)
+        return record.error
+
+    def _close_if_over(self, batch: BatchRecord, now: float) -> None:
+        if not batch.over or self.registry.batches.pop(batch.number, None) is None:
+            return
+        self._withdraw(batch)
+        duration = now - batch.submitted_at
+        self._emit("batch_finished", batch, None, now, (batch.total, batch.failed))
+        self._out.append(Close(batch.number, batch.total, batch.retried, duration, batch.stopping))
+
+    # ── starts ────────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self, now: float) -> None:
+        """Starts what the gates admit, one of each batch in turn."""
+        while self._ready and (engine_slot := self.registry.slots.admit(now)).__class__ is Token:
+            batch = self._ready.popleft()
+            self._queued.discard(batch.number)
+            batch_slot = batch.slots.admit(now)
+            assert isinstance(engine_slot, Token) and isinstance(batch_slot, Token)
+            self._start_next(batch, (engine_slot, batch_slot), now)
+            self._offer(batch)
+
+    def _start_next(self, batch: BatchRecord, tokens: tuple[Token, Token], now: float) -> None:
+        record = batch.again.popleft() if batch.again else self._new_worker(batch, now)
+        record.tokens = tokens
+        if record.command.refusal is not None:
+            self._settle(record, record.command.refusal, now)
+            return
+        workers.begin(record)
+        if record.attempts == 1 and not record.spawn_failures:
+            self._emit("worker_started", batch, record.index, now)
+        self._out.append(Spawn(record.attempt_id, batch.plan.batch_id, record.command, tokens[1].number))
+
+    def _new_worker(self, batch: BatchRecord, now: float) -> WorkerRecord:
+        index, command = batch.waiting.popleft()
+        record = batch.live[index] = WorkerRecord(batch, index, command, now, Ready(retry=True))
+        self._ask_for_more(batch)
+        return record
+
+    def _spawned(self, given: Spawned, now: float) -> None:
+        record = self.registry.worker(given.attempt)
+        if record is not None and isinstance(record.state, Spawning):
+            self.registry.slots.widen()
+            self._out += workers.spawned(record, now)
+            self._watch(record)
+
+    def _start_failed(self, given: StartFailed, now: float) -> None:
+        record = self.registry.worker(given.attempt)
+        if record is None or not isinstance(record.state, Spawning):
+            return
+        stopping = record.state.stop or record.batch.stopping
+        self._give_back(record)
+        if stopping is not None:
+            self._settle(record, self._left_with(record, stopping), now)
+        elif given.transient and (self.registry.slots.used or record.spawn_failures < workers.SPAWN_TRIES):
+            self.registry.slots.squeeze()
+            workers.wait_for_room(record, now)
+            self._watch(record)
+        else:
+            record.error = SpawnFailed(workers.name(record), given.error)
+            self._failed(record, record.error, now)
+
+    def _give_back(self, record: WorkerRecord) -> None:
+        for token in record.tokens:
+            token.gate.give_back(token)
+        record.tokens = ()
+        self._offer(record.batch)
+
+    # ── ends ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _exited(self, given: Exited, now: float) -> None:
+        record = self.registry.worker(given.attempt)
+        if record is None or not isinstance(record.state, (Running, Stopping, Killing)):
+            return
+        error = workers.ended(record, given.ending)
+        self._give_back(record)
+        if error is None:
+            self._settle(record, None, now)
+        else:
+            self._failed(record, error, now)
+
+    def _failed(self, record: WorkerRecord, error: TaskError, now: float) -> None:
+        if record.batch.stopping is not None or isinstance(error, Ended):
+            self._settle(record, error, now)
+            return
+        follows = workers.after_failure(record, error, now, self._chance())
+        if isinstance(follows, Ask):
+            self._out.append(follows)
+            self._watch(record)
+        else:
+            self._apply(follows, record, error, now)
+
+    def _answered(self, given: Answered, now: float) -> None:
+        record = self.registry.worker(given.attempt)
+        if record is not None and isinstance(record.state, Deciding):
+            self._decided(record, workers.answered(record, given, self._chance()), now)
+
+    def _decided(self, record: WorkerRecord, decision: Decision | PolicyFailed, now: float) -> None:
+        assert isinstance(record.state, Deciding)
+        if isinstance(decision, PolicyFailed):
+            self._settle(record, decision, now)
+        else:
+            self._apply(decision, record, record.state.error, now)
+
+    def _apply(self, decision: Decision, record: WorkerRecord, error: TaskError, now: float) -> None:
+        batch = record.batch
+        if isinstance(decision, Retry):
+            batch.retried += 1
+            self._emit("retry", batch, record.index, now, (record.attempts, decision.delay_ms))
+            workers.wait(record, decision.delay_ms, now)
+            self._watch(record)
+            return
+        self._settle(record, error, now)
+        if isinstance(decision, Stop) and batch.stopping is None:
+            kill = record.command.settings.policy.on_stop == "kill"
+            self._stop_batch(batch, "stop", now, kill)
+
+    def _settle(self, record: WorkerRecord, error: TaskError | None, now: float) -> None:
+        """The task is over: its only outcome goes out, its slot comes back."""
+        batch = record.batch
+        started = record.attempts > 0
+        self._give_back(record)
+        del batch.live[record.index]
+        batch.done += 1
+        outcome = self._outcome(record, error, now)
+        if started:
+            self._warn(record, outcome.warnings, now)
+            self._emit("error" if error else "finished", batch, record.index, now, error)
+        self._out.append(Resolve(batch.number, outcome))
+        if error is not None:
+            batch.failed += 1
+            self._stop_at_max_failures(batch, now)
+        self._close_if_over(batch, now)
+
+    def _outcome(self, record: WorkerRecord, error: TaskError | None, now: float) -> Outcome:
+        queued = record.started_at - record.batch.submitted_at
+        started_at = record.started_at if record.attempts else None
+        ending = record.ending
+        warnings = ending.warnings if ending is not None else ()
+        return Outcome(record.index, record.command, error, ending, record.attempts, queued, started_at, now, warnings)
+
+    def _warn(self, record: WorkerRecord, warnings: tuple[str, ...], now: float) -> None:
+        action = record.command.settings.policy.on_warning
+        if warnings and action in ("log", "notify"):
+            self._emit("warning", record.batch, record.index, now, (action, record.command, warnings))
+
+    def _stop_at_max_failures(self, batch: BatchRecord, now: float) -> None:
+        allowed = batch.plan.policy.failures_allowed(batch.total)
+        if allowed is not None and batch.failed >= allowed and batch.stopping is None:
+            self._stop_batch(batch, "max_failures", now, batch.plan.policy.on_stop == "kill")
+
+    # ── timers ────────────────────────────────────────────────────────────────────────────────────
+
+    def _fire_timers(self, now: float) -> None:
+        while self._timers and self._timers[0][0] <= now:
+            timer = heappop(self._timers)
+            if not self._stale(timer):
+                self._fire(timer, now)
+
+    def _fire(self, timer: Timer, now: float) -> None:
+        batch = self.registry.batches[timer[1]]
+        if timer[2] == WHOLE_BATCH:
+            batch.deadline_at = None
+            self._stop_batch(batch, "deadline", now, kill=True)
+        else:
+            self._due(batch.live[timer[2]], now)
+
+    def _due(self, record: WorkerRecord, now: float) -> None:
+        match record.state:
+            case Running():
+                self._emit("timeout", record.batch, record.index, now, record.attempts)
+                self._out += workers.stop(record, "timeout", now)
+            case Stopping(reason=reason):
+                self._emit("killed", record.batch, record.index, now, reason)
+                self._out += workers.stop(record, reason, now, hard=True)
+            case Killing():
+                self._out += workers.give_up(record)
+            case Deciding():
+                self._decided(record, workers.no_answer(record), now)
+                return
+            case Waiting(retry=retry):
+                record.state = Ready(retry)
+                record.batch.again.append(record)
+                self._offer(record.batch)
+        self._watch(record)
+
+    # ── events ────────────────────────────────────────────────────────────────────────────────────
+
+    def _emit(
+        self, type: str, batch: BatchRecord, index: int | None, now: float, data: object = None
+    ) -> None:
+        batch.sequence += 1
+        self._out.append(Emit(type, batch.number, index, now, batch.sequence, data))

@@ -1,0 +1,89 @@
+"""What an option's value may be: the few checks that policies, tasks and settings share.
+
+Each is given what a caller wrote and the option's name, and hands back the value or raises
+`InvalidOption` saying what was expected.
+"""
+
+from __future__ import annotations
+
+from arrea._model.errors import InvalidOption
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# More than any machine has tasks for; beyond it a number is a mistake.
+LARGEST_COUNT = 1_000_000_000
+
+
+def count(value: object, option: str, *, least: int = 0, most: int = LARGEST_COUNT) -> int:
+    """A whole number from `least` to `most`.
+
+    >>> count(3, "workers", least=1)
+    3
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidOption(option, f"{option} must be a whole number, not {shown(value)}")
+    if not least <= value <= most:
+        raise InvalidOption(option, f"{option} must be from {least} to {most}, not {shown(value)}")
+    return value
+
+
+def one_of(value: object, option: str, allowed: Iterable[str]) -> str:
+    """One of some names.
+
+    >>> one_of("kill", "on_stop", ("finish", "kill"))
+    'kill'
+    """
+    names = tuple(allowed)
+    if not isinstance(value, str) or value not in names:
+        raise InvalidOption(
+            option, f"{option} must be {alternatives(names)}, not {shown(value)}{meant(value, names)}"
+        )
+    return value
+
+
+def share(value: object, option: str) -> float:
+    """A share from 0.0 to 1.0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise InvalidOption(option, f"{option} must be a share from 0.0 to 1.0, not {shown(value)}")
+    return float(value)
+
+
+def known(names: Iterable[str], allowed: Iterable[str], what: str = "option") -> None:
+    """Refuses names that nobody knows, with the one that was probably meant.
+
+    >>> known(["timeuot"], ["timeout", "policy"])
+    Traceback (most recent call last):
+    ...
+    arrea._model.errors.InvalidOption: unknown option 'timeuot'; did you mean 'timeout'?
+    """
+    possible = tuple(allowed)
+    for name in names:
+        if name not in possible:
+            raise InvalidOption(str(name), f"unknown {what} {name!r}{meant(name, possible)}")
+
+
+def alternatives(names: tuple[str, ...]) -> str:
+    quoted = [repr(name) for name in names]
+    return " or ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+
+
+def meant(value: object, names: Iterable[str]) -> str:
+    """"; did you mean 'x'?", or nothing."""
+    import difflib  # 7 ms, only when something was mistyped
+
+    close = difflib.get_close_matches(str(value)[:64], list(names), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def shown(value: object) -> str:
+    """A value as an error message may show it: short, whatever it is.
+
+    >>> shown("x" * 100)
+    "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..."
+    """
+    if isinstance(value, int) and abs(value) >= 10**18:  # repr of 5,000 digits raises ValueError
+        return "a number of many digits"
+    text = repr(value)
+    return text if len(text) <= 40 else text[:38] + "..."

@@ -1,0 +1,246 @@
+"""Every error of Arrea, with a stable `code`, a message for people, and fields for programs.
+
+ArreaError
+├── UsageError                raised at the call: nothing was started
+│   ├── InvalidOption         invalid_option
+│   ├── InvalidBatch          invalid_batch: `errors` has every bad element with its index
+│   ├── TooManyCommands       too_many_commands
+│   └── EngineStopped         engine_stopped
+└── TaskError                 found in `Result.error`: a failing task is a value
+    ├── InvalidCommand        empty_command, command_too_long, possible_injection, shell_not_found,
+    │                         cwd_not_found, invalid_option: refused before it started, never retried
+    ├── ExitStatus            exit_status
+    ├── KilledBySignal        killed_by_signal
+    ├── TimedOut              timeout
+    ├── SpawnFailed           spawn_failed
+    ├── StatusLost            status_lost
+    ├── WarningFailed         warning
+    ├── PolicyFailed          exception: the policy's own function failed; `task_error` is what it was asked about
+    └── Ended                 deadline, cancelled, not_started: ended from outside, never retried
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# The field's names for signals, so that naming one needs no import of `signal` (4 ms of start-up).
+# Source: signal(7); numbers as on x86 and ARM.
+SIGNAL_NAMES = {
+    1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS",
+    8: "SIGFPE", 9: "SIGKILL", 10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE",
+    14: "SIGALRM", 15: "SIGTERM", 16: "SIGSTKFLT", 17: "SIGCHLD", 18: "SIGCONT", 19: "SIGSTOP",
+    20: "SIGTSTP", 21: "SIGTTIN", 22: "SIGTTOU", 23: "SIGURG", 24: "SIGXCPU", 25: "SIGXFSZ",
+    26: "SIGVTALRM", 27: "SIGPROF", 28: "SIGWINCH", 29: "SIGIO", 30: "SIGPWR", 31: "SIGSYS",
+}  # fmt: skip
+
+
+def signal_name(number: int) -> str:
+    """The name of a signal.
+
+    >>> signal_name(9), signal_name(40)
+    ('SIGKILL', 'signal 40')
+    """
+    return SIGNAL_NAMES.get(number, f"signal {number}")
+
+
+class ArreaError(Exception):
+    """The top of the tree. `str(error)` says what happened, to which task, and what to try."""
+
+    code = "error"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors travel between processes whole, whatever their `__init__` asks for."""
+        return (_restore, (type(self), self.args, self.__dict__))
+
+
+def _restore(kind: type[ArreaError], args: tuple[object, ...], state: dict[str, object]) -> ArreaError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class UsageError(ArreaError):
+    """The call was wrong. Nothing was started, nothing was lost."""
+
+
+class InvalidOption(UsageError):
+    """An option that doesn't exist or has a value that won't do; `option` names it.
+
+    The code is `invalid_option`, or what exactly is wrong with the command: `empty_command`,
+    `possible_injection`, `shell_not_found`, `cwd_not_found`.
+    """
+
+    code = "invalid_option"
+
+    def __init__(self, option: str, message: str, *, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.option = option
+
+
+class InvalidBatch(UsageError):
+    """A list with bad elements. `errors` is a list of (index, error), one for each of them."""
+
+    code = "invalid_batch"
+
+    def __init__(self, errors: Sequence[tuple[int, ArreaError]]) -> None:
+        self.errors = list(errors)
+        shown = "; ".join(f"element {index}: {error}" for index, error in self.errors[:20])
+        rest = len(self.errors) - 20
+        more = f"; and {rest} more" if rest > 0 else ""
+        noun = "element is" if len(self.errors) == 1 else "elements are"
+        super().__init__(f"{len(self.errors)} {noun} wrong, nothing was started: {shown}{more}")
+
+
+class TooManyCommands(UsageError):
+    """A list longer than `max_commands_per_batch`."""
+
+    code = "too_many_commands"
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(
+            f"{count} commands in one list, the limit is {limit}, nothing was started: "
+            "pass an iterator, or raise max_commands_per_batch"
+        )
+        self.count = count
+        self.limit = limit
+
+
+class EngineStopped(UsageError):
+    """The engine was closed, belongs to the parent of a fork, or has failed."""
+
+    code = "engine_stopped"
+
+
+class TaskError(ArreaError):
+    """Why a task failed. `task` is its label or its command, shortened, safe to print."""
+
+    def __init__(self, task: str, message: str, *, code: str | None = None) -> None:
+        super().__init__(f"{task}: {message}", code=code)
+        self.task = task
+
+
+class InvalidCommand(TaskError):
+    """Refused before it started; the `code` says why."""
+
+    code = "invalid_option"
+
+
+class ExitStatus(TaskError):
+    """The command ended with an exit code other than 0."""
+
+    code = "exit_status"
+
+    def __init__(self, task: str, exit_code: int) -> None:
+        super().__init__(task, f"exit code {exit_code}{_SHELL_CODES.get(exit_code, '')}")
+        self.exit_code = exit_code
+
+
+_SHELL_CODES = {126: " (found, but not executable)", 127: " (command not found)"}
+
+
+class KilledBySignal(TaskError):
+    """The command was ended by a signal that Arrea didn't send."""
+
+    code = "killed_by_signal"
+
+    def __init__(self, task: str, signal: int) -> None:
+        self.signal = signal
+        self.signal_name = signal_name(signal)
+        super().__init__(task, f"killed by {self.signal_name}")
+
+
+class TimedOut(TaskError):
+    """One attempt took longer than its timeout; it and what it had started are dead."""
+
+    code = "timeout"
+
+    def __init__(self, task: str, timeout_ms: float) -> None:
+        super().__init__(task, f"timed out after {timeout_ms:g} ms and was killed")
+        self.timeout_ms = timeout_ms
+
+
+class SpawnFailed(TaskError):
+    """The process couldn't be started; `errno` and `filename` are the system's."""
+
+    code = "spawn_failed"
+
+    def __init__(self, task: str, reason: OSError) -> None:
+        super().__init__(task, f"could not be started: {_reason(reason)}")
+        self.errno = reason.errno
+        self.filename = reason.filename
+
+
+def _reason(error: OSError) -> str:
+    name = error.filename
+    if isinstance(name, bytes):
+        name = name.decode(errors="backslashreplace")
+    return f"{error.strerror}: {name!r}" if name else str(error.strerror or error)
+
+
+class StatusLost(TaskError):
+    """The program that embeds Arrea threw the exit status away."""
+
+    code = "status_lost"
+
+    def __init__(self, task: str) -> None:
+        super().__init__(
+            task,
+            "ended, but its exit status is lost: this program ignores SIGCHLD or waits for every "
+            "child (waitpid(-1)); set SIGCHLD to its default, and wait for known pids only",
+        )
+
+
+class WarningFailed(TaskError):
+    """A warning that the policy promotes to an error (`on_warning="promote_to_error"`)."""
+
+    code = "warning"
+
+
+class PolicyFailed(TaskError):
+    """The policy's own function raised, answered nonsense or gave no answer.
+
+    `task_error` is the failure that it was asked about; `exception` what it raised, if it raised.
+    """
+
+    code = "exception"
+
+    def __init__(
+        self, task: str, problem: str, task_error: TaskError, exception: BaseException | None
+    ) -> None:
+        super().__init__(task, f"{problem} (asked about: {task_error})")
+        self.task_error = task_error
+        self.exception = exception
+        self.__cause__ = exception
+
+
+class Ended(TaskError):
+    """Ended from outside: `deadline`, `cancelled` or `not_started`. Never retried."""
+
+    def __init__(self, task: str, code: str, message: str) -> None:
+        super().__init__(task, message, code=code)
+
+
+NOT_STARTED = {
+    "stop": "its batch stopped at the failure of another task",
+    "max_failures": "its batch had too many failures",
+    "deadline": "the batch's deadline passed",
+    "cancelled": "its batch was cancelled",
+    "closed": "the engine was closed",
+}
+
+
+def not_started(task: str, reason: str) -> Ended:
+    """The error of a task that its batch never came to.
+
+    >>> not_started("task 3 (make)", "deadline").code
+    'not_started'
+    """
+    return Ended(task, "not_started", f"not started: {NOT_STARTED[reason]}")

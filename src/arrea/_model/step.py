@@ -1,0 +1,246 @@
+"""What passes between the engine and the runtime: inputs go in, effects come out.
+
+An attempt is named by its id everywhere, (batch number, index of the task, number of the attempt from 1),
+so that one rule ignores whatever comes late or twice.
+Times are milliseconds of a monotonic clock.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from arrea._model.errors import TaskError
+    from arrea._model.plan import Plan
+    from arrea._model.result import Ending
+    from arrea._model.task import Command
+
+    AttemptId = tuple[int, int, int]
+
+# ── inputs ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Submitted:
+    """A new batch. `number` names it from now on."""
+
+    __slots__ = ("number", "plan")
+
+    def __init__(self, number: int, plan: Plan) -> None:
+        self.number = number
+        self.plan = plan
+
+
+class Fed:
+    """More commands of an open batch, at most as many as `Want` asked for; `last` closes it."""
+
+    __slots__ = ("batch", "commands", "last")
+
+    def __init__(self, batch: int, commands: Sequence[Command], last: bool) -> None:
+        self.batch = batch
+        self.commands = commands
+        self.last = last
+
+
+class Spawned:
+    """The process of an attempt runs."""
+
+    __slots__ = ("attempt",)
+
+    def __init__(self, attempt: AttemptId) -> None:
+        self.attempt = attempt
+
+
+class SpawnFailed:
+    """The process of an attempt couldn't be started; `transient`: for want of descriptors, processes, memory."""
+
+    __slots__ = ("attempt", "error", "transient")
+
+    def __init__(self, attempt: AttemptId, error: OSError, transient: bool) -> None:
+        self.attempt = attempt
+        self.error = error
+        self.transient = transient
+
+
+class Exited:
+    """The process of an attempt ended, its output is read, and, if it was killed, all of its family is dead."""
+
+    __slots__ = ("attempt", "ending")
+
+    def __init__(self, attempt: AttemptId, ending: Ending) -> None:
+        self.attempt = attempt
+        self.ending = ending
+
+
+class Answered:
+    """A user's function answered an `Ask`, or raised `error`; `error_text` is its type and text."""
+
+    __slots__ = ("attempt", "error", "error_text", "value")
+
+    def __init__(
+        self, attempt: AttemptId, value: object, error: BaseException | None = None, error_text: str = ""
+    ) -> None:
+        self.attempt = attempt
+        self.value = value
+        self.error = error
+        self.error_text = error_text
+
+
+class Cancelled:
+    """The caller wants the batch to end now; `hard`: without the grace between SIGTERM and SIGKILL."""
+
+    __slots__ = ("batch", "hard")
+
+    def __init__(self, batch: int, hard: bool = False) -> None:
+        self.batch = batch
+        self.hard = hard
+
+
+Input = Submitted | Fed | Spawned | SpawnFailed | Exited | Answered | Cancelled
+
+# ── effects ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Spawn:
+    """Start a process; to be answered by `Spawned` or `SpawnFailed`. `slot` is from 1 to the batch's workers."""
+
+    __slots__ = ("attempt", "batch_id", "command", "slot")
+
+    def __init__(self, attempt: AttemptId, batch_id: str, command: Command, slot: int) -> None:
+        self.attempt = attempt
+        self.batch_id = batch_id
+        self.command = command
+        self.slot = slot
+
+
+class Terminate:
+    """Ask the attempt's processes to end (SIGTERM); `Exited` follows when all of them are gone."""
+
+    __slots__ = ("attempt",)
+
+    def __init__(self, attempt: AttemptId) -> None:
+        self.attempt = attempt
+
+
+class Kill:
+    """End the attempt's processes (SIGKILL), those that left its group too."""
+
+    __slots__ = ("attempt",)
+
+    def __init__(self, attempt: AttemptId) -> None:
+        self.attempt = attempt
+
+
+class Forget:
+    """Not even SIGKILL ended it: report it with what there is, and wait for it no longer."""
+
+    __slots__ = ("attempt",)
+
+    def __init__(self, attempt: AttemptId) -> None:
+        self.attempt = attempt
+
+
+class Ask:
+    """Call a user's function outside the engine; to be answered by `Answered`."""
+
+    __slots__ = ("arguments", "attempt", "function")
+
+    def __init__(self, attempt: AttemptId, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+        self.attempt = attempt
+        self.function = function
+        self.arguments = arguments
+
+
+class Resolve:
+    """A task is settled: this is its only outcome."""
+
+    __slots__ = ("batch", "outcome")
+
+    def __init__(self, batch: int, outcome: Outcome) -> None:
+        self.batch = batch
+        self.outcome = outcome
+
+
+class Abandon:
+    """The rest of a batch that stopped: these tasks were never started. `reason` says why."""
+
+    __slots__ = ("batch", "reason", "tasks")
+
+    def __init__(self, batch: int, tasks: Sequence[tuple[int, Command]], reason: str) -> None:
+        self.batch = batch
+        self.tasks = tasks
+        self.reason = reason
+
+
+class Want:
+    """An open batch has room for `count` more commands."""
+
+    __slots__ = ("batch", "count")
+
+    def __init__(self, batch: int, count: int) -> None:
+        self.batch = batch
+        self.count = count
+
+
+class Close:
+    """The batch is over: each of its `total` tasks was resolved or abandoned."""
+
+    __slots__ = ("batch", "duration_ms", "retried", "stopped_by", "total")
+
+    def __init__(self, batch: int, total: int, retried: int, duration_ms: float, stopped_by: str | None) -> None:
+        self.batch = batch
+        self.total = total
+        self.retried = retried
+        self.duration_ms = duration_ms
+        self.stopped_by = stopped_by
+
+
+class Emit:
+    """An event: it only tells, nothing depends on it. `index` is None for events of the whole batch."""
+
+    __slots__ = ("at", "batch", "data", "index", "sequence", "type")
+
+    def __init__(self, type: str, batch: int, index: int | None, at: float, sequence: int, data: object = None) -> None:
+        self.type = type
+        self.batch = batch
+        self.index = index
+        self.at = at
+        self.sequence = sequence
+        self.data = data
+
+
+Effect = Spawn | Terminate | Kill | Forget | Ask | Resolve | Abandon | Want | Close | Emit
+
+
+class Outcome:
+    """How a task ended, after its last attempt. `Result` is the view of it that callers get.
+
+    error: None on success. ending: of the last attempt that ran. failures of earlier attempts are not kept.
+    queued_ms: from submission to the first start. started_at, ended_at: engine time, None if it never started.
+    """
+
+    __slots__ = (
+        "attempts", "command", "ended_at", "ending", "error", "index", "queued_ms", "started_at", "warnings",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        index: int,
+        command: Command,
+        error: TaskError | None,
+        ending: Ending | None,
+        attempts: int,
+        queued_ms: float,
+        started_at: float | None,
+        ended_at: float,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        self.index = index
+        self.command = command
+        self.error = error
+        self.ending = ending
+        self.attempts = attempts
+        self.queued_ms = queued_ms
+        self.started_at = started_at
+        self.ended_at = ended_at
+        self.warnings = warnings

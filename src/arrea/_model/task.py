@@ -1,0 +1,138 @@
+"""A task as its caller wrote it (`Task`), and as it will run (`Command`)."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import IO, Any
+
+    from arrea._model.errors import TaskError
+    from arrea._model.policy import Policy
+
+
+class Task:
+    """A command with options of its own, for use in a batch. Immutable.
+
+    command: a shell line (text) or an argument vector (a list of texts, no shell).
+    options: `timeout`, `policy`, `shell`, `cwd`, `env`, `inherit_env`, `stdin`, `max_output_bytes`,
+        `label` (any hashable), with the meaning that they have in `arrea.execute`.
+
+    >>> Task("make -j2", timeout="10m", label="build")
+    Task('make -j2', timeout='10m', label='build')
+    """
+
+    __slots__ = ("command", "options")
+
+    command: str | Sequence[str]
+    options: Mapping[str, Any]
+
+    def __init__(self, command: str | Sequence[str], **options: Any) -> None:
+        object.__setattr__(self, "command", command)
+        object.__setattr__(self, "options", options)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a Task is immutable")
+
+    def __repr__(self) -> str:
+        # Values of `env` and `stdin` may be secrets: named, not shown.
+        options = (f", {k}={'...' if k in ('env', 'stdin') else repr(v)}" for k, v in self.options.items())
+        return f"Task({self.command!r}{''.join(options)})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_restore_task, (self.command, dict(self.options)))
+
+
+def _restore_task(command: str | Sequence[str], options: dict[str, Any]) -> Task:
+    return Task(command, **options)
+
+
+class Variables:
+    """An environment, shared by the commands of a batch; `prepared` is the runtime's to fill."""
+
+    __slots__ = ("prepared", "values")
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.values = values
+        self.prepared: object = None
+
+
+class Settings:
+    """How a command runs. One object serves all commands of a batch that were given the same options.
+
+    timeout_ms: of each attempt, None for none. max_output_bytes: kept of each stream, None for all.
+    stdin: None (end of file at once), bytes, the path of a file, or an open file.
+    inherit_output: the child writes to our own stdout and stderr, nothing is captured.
+    """
+
+    __slots__ = ("cwd", "inherit_output", "max_output_bytes", "policy", "stdin", "timeout_ms", "variables")
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        timeout_ms: float | None,
+        cwd: str | None,
+        variables: Variables,
+        stdin: bytes | str | IO[Any] | None,
+        max_output_bytes: int | None,
+        inherit_output: bool,
+    ) -> None:
+        self.policy = policy
+        self.timeout_ms = timeout_ms
+        self.cwd = cwd
+        self.variables = variables
+        self.stdin = stdin
+        self.max_output_bytes = max_output_bytes
+        self.inherit_output = inherit_output
+
+
+class Command:
+    """What will run: the final argument vector and its settings. What was checked is what runs.
+
+    text: as the caller wrote it. refusal: why it can't run; such a command fails without starting.
+    """
+
+    __slots__ = ("argv", "label", "refusal", "settings", "text")
+
+    def __init__(
+        self,
+        text: str,
+        argv: tuple[str, ...],
+        settings: Settings,
+        label: object = None,
+        refusal: TaskError | None = None,
+    ) -> None:
+        self.text = text
+        self.argv = argv
+        self.settings = settings
+        self.label = label
+        self.refusal = refusal
+
+    def __repr__(self) -> str:
+        return f"Command({self.text!r})"
+
+
+def describe(index: int, text: str, label: object = None) -> str:
+    r"""How messages name a task: its index, and its label or its command, shortened, on one line.
+
+    >>> describe(3, "printf 'a\n' && exit 3")
+    "task 3 (printf 'a\\x0a' && exit 3)"
+    """
+    name = printable(str(label) if label is not None else text)
+    return f"task {index} ({name if len(name) <= 60 else name[:57] + '...'})"
+
+
+def printable(text: str) -> str:
+    """Text without control characters, so that it can't move a terminal's cursor or fake a line.
+
+    >>> printable("a" + chr(27) + "[2J")
+    'a\\x1b[2J'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escaped(ord(c)) for c in text)
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"

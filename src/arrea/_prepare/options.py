@@ -1,0 +1,152 @@
+"""Options of a task: given what a call or a `Task` says, hands back `Settings`, all checked.
+
+Every option has one function that checks it; wrong ones raise `InvalidOption` naming it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from arrea._model.checks import count, known, shown
+from arrea._model.duration import parse_duration
+from arrea._model.errors import InvalidOption
+from arrea._model.policy import Policy, parse_policy
+from arrea._model.task import Settings, Variables
+from arrea._prepare.shell import find_shell, silenced
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import IO, Any
+
+    from arrea._prepare.config import Config
+
+TASK_OPTIONS = (
+    "timeout", "policy", "shell", "cwd", "env", "inherit_env", "stdin", "max_output_bytes", "label", "inherit_output",
+)  # fmt: skip
+
+
+class Options:
+    """Options of one task, checked: its `settings`, and the `shell` that would run a line."""
+
+    __slots__ = ("settings", "shell")
+
+    def __init__(self, given: Mapping[str, Any], config: Config, default_policy: Policy) -> None:
+        known(given, TASK_OPTIONS)
+        policy = parse_policy(given["policy"], default_policy) if "policy" in given else default_policy
+        values = _variables(given.get("env"), given.get("inherit_env", True))
+        self.shell = find_shell(given.get("shell", config.shell), config.allowed_shells, values)
+        for name in silenced(self.shell):
+            if name not in (given.get("env") or ()):
+                values.pop(name, None)
+        self.settings = Settings(
+            policy=policy,
+            timeout_ms=parse_duration(given["timeout"], "timeout") if "timeout" in given else policy.timeout,
+            cwd=_cwd(given.get("cwd")),
+            variables=Variables(values),
+            stdin=_stdin(given.get("stdin")),
+            max_output_bytes=_max_output(given, config),
+            inherit_output=bool(given.get("inherit_output", False)),
+        )
+
+
+def check_label(label: object) -> object:
+    """A label may be anything hashable, so that results can be looked up by it."""
+    try:
+        hash(label)
+    except TypeError:
+        raise InvalidOption("label", f"label must be hashable, not {shown(label)}") from None
+    return label
+
+
+def _max_output(given: Mapping[str, Any], config: Config) -> int | None:
+    if "max_output_bytes" not in given:
+        return config.max_output_bytes
+    value = given["max_output_bytes"]
+    return None if value is None else count(value, "max_output_bytes", most=2**62)
+
+
+def _cwd(value: object) -> str | None:
+    if value is None:
+        return None
+    path = _text_path(value, "cwd")
+    if not os.path.isdir(path):
+        problem = "is not a directory" if os.path.exists(path) else "does not exist"
+        raise InvalidOption("cwd", f"cwd {path!r} {problem}", code="cwd_not_found")
+    return os.path.abspath(path)
+
+
+def _text_path(value: object, option: str) -> str:
+    try:
+        path = os.fsdecode(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InvalidOption(option, f"{option} must be a path, not {shown(value)}") from None
+    if "\0" in path or not path:
+        raise InvalidOption(option, f"{option} must be a path, not {shown(value)}")
+    return path
+
+
+def _variables(given: object, inherit: object) -> dict[str, str]:
+    if not isinstance(inherit, bool):
+        raise InvalidOption("inherit_env", f"inherit_env must be True or False, not {shown(inherit)}")
+    values = dict(os.environ) if inherit else {}
+    if given is None:
+        return values
+    if not hasattr(given, "items"):
+        raise InvalidOption("env", f"env must be a mapping of texts, not {type(given).__name__}")
+    values.update(_variable(name, value) for name, value in given.items())
+    return values
+
+
+def _variable(name: object, value: object) -> tuple[str, str]:
+    """Values may be secrets: messages never show them."""
+    if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+        raise InvalidOption("env", f"env has a name that can't be one: {shown(name)}")
+    if not isinstance(value, str):
+        raise InvalidOption("env", f"env value of {name} must be text, not {type(value).__name__}")
+    if "\0" in value or not encodable(value + name):
+        raise InvalidOption("env", f"env value of {name} can't be passed to a program (NUL or a lone surrogate)")
+    return name, value
+
+
+def encodable(text: str) -> bool:
+    """Whether the system can take it; texts that came from the system always pass (surrogateescape)."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _stdin(value: object) -> bytes | str | IO[Any] | None:
+    """Text and bytes are what the command reads; a path is opened anew for each attempt."""
+    if value is None:
+        return None
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    if isinstance(value, os.PathLike):
+        return _readable(_text_path(value, "stdin"))
+    return _open_file(value)
+
+
+def _readable(path: str) -> str:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise InvalidOption("stdin", f"stdin {path!r}: {error.strerror}") from None
+    if stat.S_ISDIR(mode) or stat.S_ISFIFO(mode) or not os.access(path, os.R_OK):
+        raise InvalidOption("stdin", f"stdin {path!r} is not a file that can be read")
+    return os.path.abspath(path)
+
+
+def _open_file(value: Any) -> IO[Any]:
+    try:
+        value.fileno()
+    except (AttributeError, OSError, ValueError):
+        raise InvalidOption(
+            "stdin", f"stdin must be bytes, text, a path, an open file or None, not {shown(value)}"
+        ) from None
+    return value  # type: ignore[no-any-return]

@@ -1,0 +1,170 @@
+"""From elements as callers write them to commands that can run, each checked.
+
+Given texts, lists and `Task`s with the options of the call, hands back `Command`s or a `Plan`. A list is checked
+whole: with one bad element nothing starts. What comes from an iterator is checked one by one, and a bad element
+becomes a command that fails without starting.
+"""
+
+from __future__ import annotations
+
+import os
+
+from arrea._model.checks import count, known, shown
+from arrea._model.duration import parse_duration
+from arrea._model.errors import ArreaError, InvalidBatch, InvalidCommand, InvalidOption, TooManyCommands
+from arrea._model.plan import Plan
+from arrea._model.task import Command, Task, describe
+from arrea._prepare.options import TASK_OPTIONS, Options, check_label, encodable
+from arrea._prepare.shell import line_words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from arrea._model.policy import Policy
+    from arrea._prepare.config import Config
+
+BATCH_OPTIONS = ("workers", "deadline")
+
+
+class Preparer:
+    """Prepares the elements of one call: the options of the call are checked once, here.
+
+    `default_policy` is for a call that names none.
+    """
+
+    def __init__(self, options: Mapping[str, Any], config: Config, default_policy: Policy) -> None:
+        known(options, (*TASK_OPTIONS, *BATCH_OPTIONS))
+        self._config = config
+        self._given = {name: value for name, value in options.items() if name in TASK_OPTIONS}
+        self._batch = {name: value for name, value in options.items() if name in BATCH_OPTIONS}
+        self._options = Options(self._given, config, default_policy)
+        self._label = check_label(options.get("label"))
+
+    # ── elements ──────────────────────────────────────────────────────────────────────────────────
+
+    def command(self, index: int, element: object) -> Command:
+        """One element, checked. Raises `InvalidOption`."""
+        if isinstance(element, Task):
+            return self._from_task(index, element)
+        return _command(element, self._options, self._label)
+
+    def command_or_refusal(self, index: int, element: object) -> Command:
+        """The same; what is wrong with the element becomes the failure of its task."""
+        try:
+            return self.command(index, element)
+        except InvalidOption as error:
+            return self.refused(index, element, error)
+
+    def refused(self, index: int, element: object, error: InvalidOption) -> Command:
+        """A command that fails without starting."""
+        text = _as_text(element)
+        refusal = InvalidCommand(describe(index, text), str(error), code=error.code)
+        return Command(text, (), self._options.settings, _label_of(element), refusal)
+
+    def all_commands(self, elements: Sequence[object]) -> list[Command]:
+        """A list, whole. Raises `TooManyCommands`, or `InvalidBatch` naming every bad element."""
+        limit = self._config.max_commands_per_batch
+        if limit is not None and len(elements) > limit:
+            raise TooManyCommands(len(elements), limit)
+        commands: list[Command] = []
+        errors: list[tuple[int, ArreaError]] = []
+        for index, element in enumerate(elements):
+            try:
+                commands.append(self.command(index, element))
+            except InvalidOption as error:
+                errors.append((index, error))
+        if errors:
+            raise InvalidBatch(errors)
+        return commands
+
+    def _from_task(self, index: int, task: Task) -> Command:
+        if not task.options:
+            return _command(task.command, self._options, self._label)
+        merged = {**self._given, **task.options}
+        known(task.options, TASK_OPTIONS)
+        label = check_label(merged.get("label"))
+        if task.options.keys() == {"label"}:
+            return _command(task.command, self._options, label)
+        return _command(task.command, Options(merged, self._config, self._options.settings.policy), label)
+
+    # ── the whole ─────────────────────────────────────────────────────────────────────────────────
+
+    def plan(self, commands: Sequence[Command], *, open: bool = False) -> Plan:
+        """The batch, ready for the engine. `open`: more commands will be fed to it."""
+        most = self._config.max_workers
+        workers = count(self._batch.get("workers", most), "workers", least=1, most=most)
+        deadline = parse_duration(self._batch.get("deadline"), "deadline")
+        return Plan(
+            os.urandom(6).hex(),
+            commands,
+            workers=workers,
+            policy=self._options.settings.policy,
+            deadline_ms=deadline,
+            kill_grace_ms=self._config.kill_grace_ms,
+            open=open,
+            window=self._config.max_commands_per_batch or 500,
+        )
+
+
+def _command(element: object, options: Options, label: object) -> Command:
+    if isinstance(element, str):
+        _check_line(element)
+        return Command(element, line_words(options.shell, element), options.settings, label)
+    if isinstance(element, (list, tuple)):
+        words = _words(element)
+        return Command(" ".join(map(_quoted, words)), words, options.settings, label)
+    raise InvalidOption("command", f"a command is text (a shell line) or a list of texts, not {shown(element)}")
+
+
+def _check_line(line: str) -> None:
+    if not line or line.isspace():
+        raise InvalidOption("command", "the command is empty", code="empty_command")
+    _check_text(line, "the command")
+
+
+def _check_text(text: str, what: str) -> None:
+    if "\0" in text:
+        raise InvalidOption("command", f"{what} has a NUL byte, where a program would stop reading", code="possible_injection")
+    if not text.isascii() and not encodable(text):
+        raise InvalidOption("command", f"{what} has a lone surrogate, which no program can be given")
+
+
+def _words(element: Sequence[object]) -> tuple[str, ...]:
+    if not element:
+        raise InvalidOption("command", "the argument vector is empty", code="empty_command")
+    for place, word in enumerate(element):
+        if not isinstance(word, str):
+            raise InvalidOption("command", f"argument {place} must be text, not {shown(word)}")
+        _check_text(word, f"argument {place}")
+    if not str(element[0]).strip():
+        raise InvalidOption("command", "the program's name is empty", code="empty_command")
+    return tuple(str(word) for word in element)
+
+
+PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_")
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell line would have it, to be read by people.
+
+    >>> _quoted("it's")
+    "'it'\\\\''s'"
+    """
+    if word and PLAIN.issuperset(word):
+        return word
+    return "'" + word.replace("'", "'\\''") + "'"
+
+
+def _as_text(element: object) -> str:
+    if isinstance(element, Task):
+        element = element.command
+    if isinstance(element, (list, tuple)):
+        return " ".join(str(word) for word in element)
+    return element if isinstance(element, str) else shown(element)
+
+
+def _label_of(element: object) -> object:
+    label = element.options.get("label") if isinstance(element, Task) else None
+    return label if isinstance(label, (str, int)) else None

@@ -1,0 +1,1 @@
+"""The only folder that touches the operating system: starting, watching and ending work."""

@@ -1,0 +1,207 @@
+"""Spawner threads: they make the one call that blocks, starting a process, and hand back what came of it.
+
+Given a `Spawn` effect: opens the pipes, starts the process, opens its pidfd. Hands back a `Child`, or the
+error, through `deliver`. A thread is worth having because the call holds no interpreter lock: while one
+waits for a child to exec, the reactor reads and another starts the next.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from _queue import SimpleQueue
+from fcntl import F_SETFL, fcntl
+from resource import RLIMIT_NOFILE, RUSAGE_SELF, getrlimit, getrusage, setrlimit
+
+from arrea._model.step import SpawnFailed
+from arrea._runtime.child import SIGKILL, Child
+from arrea._runtime.spawn import Environment, resolve_program, spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from arrea._model.step import Spawn
+    from arrea._model.task import Command, Variables
+
+TRANSIENT = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+PIDFD_WITHIN_S = 5.0
+
+
+class Spawners:
+    """Up to `most` threads that start processes, one more whenever all are busy.
+
+    `deliver` is called from them with a `Child` or a `SpawnFailed`.
+    """
+
+    def __init__(self, most: int, deliver: Callable[[Child | SpawnFailed], None], clock: Callable[[], float]) -> None:
+        self._most = most
+        self._deliver = deliver
+        self._clock = clock
+        self._requests: SimpleQueue[Spawn | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._pending = 0  # asked for and not delivered yet; the reactor's thread only
+
+    def start(self, request: Spawn) -> None:
+        """Reactor's thread only."""
+        self._pending += 1
+        if self._pending > len(self._threads) < self._most:
+            self._add_thread()
+        self._requests.put(request)
+
+    def delivered(self) -> None:
+        """The reactor took a delivery. Reactor's thread only."""
+        self._pending -= 1
+
+    def stop(self) -> None:
+        for _ in self._threads:
+            self._requests.put(None)
+
+    def join(self, seconds: float) -> None:
+        for thread in self._threads:
+            thread.join(seconds)
+
+    def _add_thread(self) -> None:
+        thread = threading.Thread(target=self._run, name="arrea-spawner", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self) -> None:
+        while (request := self._requests.get()) is not None:
+            try:
+                self._deliver(launch(request, self._clock))
+            except OSError as error:
+                self._deliver(SpawnFailed(request.attempt, error, error.errno in TRANSIENT))
+            except ValueError as error:  # such as a NUL byte in an argument
+                self._deliver(SpawnFailed(request.attempt, OSError(errno.EINVAL, str(error)), False))
+
+
+def launch(request: Spawn, clock: Callable[[], float]) -> Child:
+    """Starts the process of an attempt. On failure nothing is left open."""
+    opened: list[int] = []
+    try:
+        stdin = _open_stdin(request.command, opened)
+        out_fd, child_out = _open_pipe(request.command, 1, opened)
+        err_fd, child_err = _open_pipe(request.command, 2, opened)
+        marks = _marks(request)
+        started_at, peak = clock(), getrusage(RUSAGE_SELF).ru_maxrss
+        pid = _spawn(request.command, marks, (stdin, child_out, child_err))
+    except BaseException:
+        _close(opened)
+        raise
+    _close(fd for fd in opened if fd not in (out_fd, err_fd))
+    return Child(request, pid, _pidfd(pid, out_fd, err_fd), out_fd, err_fd, marks, started_at, peak)
+
+
+def _spawn(command: Command, marks: tuple[bytes, ...], fds: tuple[int, int, int]) -> int:
+    environment = _environment(command.settings.variables)
+    cwd = command.settings.cwd
+    path = resolve_program(command.argv[0], environment.get("PATH"), cwd)
+    argv = [os.fsencode(word) for word in command.argv]
+    return spawn(path, argv, environment.block(marks), cwd, *fds)
+
+
+def _environment(variables: Variables) -> Environment:
+    """Encoded once for all commands that share it; two threads that meet here do it twice, no harm."""
+    if variables.prepared is None:
+        variables.prepared = Environment(variables.values)
+    assert isinstance(variables.prepared, Environment)
+    return variables.prepared
+
+
+def _marks(request: Spawn) -> tuple[bytes, ...]:
+    index, number = request.attempt[1:]
+    batch = request.batch_id.encode()
+    return (b"ARREA_TASK=%b:%d" % (batch, index), b"ARREA_ATTEMPT=%d" % number,
+            b"ARREA_BATCH=%b" % batch, b"ARREA_SLOT=%d" % request.slot)  # fmt: skip
+
+
+# ── descriptors ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _open_pipe(command: Command, own: int, opened: list[int]) -> tuple[int, int]:
+    """A pipe to read a stream from, or our own descriptor for the child to write to."""
+    if command.settings.inherit_output:
+        return -1, own
+    reading, writing = _pipe()
+    opened += (reading, writing)
+    fcntl(reading, F_SETFL, os.O_NONBLOCK)  # ours alone: the child's end of a pipe has flags of its own
+    return reading, writing
+
+
+def _pipe() -> tuple[int, int]:
+    try:
+        return os.pipe()
+    except OSError as error:
+        if error.errno != errno.EMFILE or not _raise_limit():
+            raise
+        return os.pipe()
+
+
+def _raise_limit() -> bool:
+    """The soft limit of descriptors is a suggestion that every program may raise to the hard one."""
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    if soft == hard:
+        return False
+    try:
+        setrlimit(RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # macOS refuses "unlimited"; a sandbox may refuse anything
+        return False
+    return True
+
+
+def _open_stdin(command: Command, opened: list[int]) -> int:
+    """-1 for none. Bytes come from a file in memory: they can't block, and an unread rest is no error."""
+    stdin = command.settings.stdin
+    if stdin is None:
+        return -1
+    if not isinstance(stdin, (bytes, str)):
+        return stdin.fileno()
+    fd = _memory_file(stdin) if isinstance(stdin, bytes) else os.open(stdin, os.O_RDONLY | os.O_NOCTTY)
+    opened.append(fd)
+    return fd
+
+
+def _memory_file(data: bytes) -> int:
+    fd = os.memfd_create("arrea-stdin", os.MFD_CLOEXEC)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        os.lseek(fd, 0, os.SEEK_SET)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _pidfd(pid: int, out_fd: int, err_fd: int) -> int:
+    """The process's descriptor; -1 if the kernel reaped it already (SIGCHLD is ignored).
+
+    Two descriptors were closed a moment ago, so one is free, unless another thread was quicker: then wait
+    for one. A process that nobody can watch must not run on: after 5 s it is killed, and the start failed.
+    """
+    until = time.monotonic() + PIDFD_WITHIN_S
+    while True:
+        try:
+            return os.pidfd_open(pid)
+        except ProcessLookupError:
+            return -1
+        except OSError:
+            if time.monotonic() > until:
+                _undo(pid, out_fd, err_fd)
+                raise
+            time.sleep(0.002)
+
+
+def _undo(pid: int, out_fd: int, err_fd: int) -> None:
+    os.killpg(pid, SIGKILL)
+    os.waitpid(pid, 0)
+    _close(fd for fd in (out_fd, err_fd) if fd >= 0)
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)

@@ -1,0 +1,135 @@
+"""Rules every test obeys: nothing is left behind, and nothing is skipped in silence."""
+
+import gc
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import command_line, open_descriptors, process_stat, wait_until
+
+# --- nothing left -----------------------------------------------------------------------------
+
+# What one shared engine keeps open for the life of the process: how many of each, at most.
+_PERMANENT = {"anon_inode:[eventpoll]": 1, "anon_inode:[eventfd]": 1, "unlinked file": 1}
+
+_ALL_KINDS = 0x40000000  # __WALL of wait(2): children whatever signal they end with
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(_kinds_at_start: Counter[str]) -> Iterator[None]:
+    """After the test no child process and no descriptor remains that was not there before it."""
+    children = _children()
+    descriptors = Counter(open_descriptors().values())
+    yield
+
+    def clean() -> bool:
+        return not (_new_children(children) or _new_descriptors(descriptors, _kinds_at_start))
+
+    if clean():
+        return
+    gc.collect()
+    if not wait_until(clean, timeout=2.0):
+        left = _new_children(children) + _new_descriptors(descriptors, _kinds_at_start)
+        pytest.fail("the test left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def _kinds_at_start() -> Counter[str]:
+    return Counter(map(_kind, open_descriptors().values()))
+
+
+def _new_children(before: dict[tuple[int, int], str]) -> list[str]:
+    return [
+        f"child {pid} {command_line(pid)}" + (" (zombie)" if state == "Z" else "")
+        for (pid, started), state in _children().items()
+        if (pid, started) not in before or (state == "Z" and before[pid, started] != "Z")
+    ]
+
+
+def _children() -> dict[tuple[int, int], str]:
+    """The state letter of each child of this process, by its pid and start time."""
+    if not _has_children():
+        return {}
+    found = {}
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        stat = process_stat(pid)
+        if stat and stat[2] == os.getpid():
+            found[pid, stat[3]] = stat[1]
+    return found
+
+
+def _has_children() -> bool:
+    """One system call that looks and reaps nothing: it fails where there is no child at all."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | _ALL_KINDS)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _new_descriptors(before: Counter[str], kinds_at_start: Counter[str]) -> list[str]:
+    now = open_descriptors()
+    allowed = kinds_at_start + Counter(_PERMANENT)
+    kinds = Counter(map(_kind, now.values()))
+    unseen = before.copy()
+    found = []
+    for number, target in sorted(now.items()):
+        kind = _kind(target)
+        if unseen[target] > 0:
+            unseen[target] -= 1
+        elif kind not in _PERMANENT or kinds[kind] > allowed[kind]:
+            found.append(f"descriptor {number} {target}")
+    return found
+
+
+def _kind(target: str) -> str:
+    return "unlinked file" if target.endswith(" (deleted)") else target
+
+
+# --- no silent skips --------------------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Workers of pytest-xdist only report; the controller counts.
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_SkipCounter(), "arrea-skip-counter")
+
+
+class _SkipCounter:
+    """Counts the skipped tests and modules; with ARREA_CI set, one of them fails the session."""
+
+    def __init__(self) -> None:
+        self._skips: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self._skips[report.nodeid] = _reason(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self._skips[report.nodeid] = _reason(report)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._skips and os.environ.get("ARREA_CI") and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self._skips:
+            return
+        reasons = Counter(self._skips.values())
+        told = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"skipped: {len(self._skips)}: {told}")
+        if os.environ.get("ARREA_CI"):
+            terminalreporter.write_line(
+                "ARREA_CI is set, so a skipped test is a failure:", red=True
+            )
+            for test, reason in sorted(self._skips.items()):
+                terminalreporter.write_line(f"  {test}: {reason}", red=True)
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    told = report.longrepr
+    text = told[2] if isinstance(told, tuple) else str(told)
+    return text.removeprefix("Skipped: ").strip().replace("\n", " ")
