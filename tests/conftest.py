@@ -122,9 +122,7 @@ class _SkipCounter:
         told = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
         terminalreporter.write_line(f"skipped: {len(self._skips)}: {told}")
         if os.environ.get("ARREA_CI"):
-            terminalreporter.write_line(
-                "ARREA_CI is set, so a skipped test is a failure:", red=True
-            )
+            terminalreporter.write_line("ARREA_CI is set, so a skipped test is a failure:", red=True)
             for test, reason in sorted(self._skips.items()):
                 terminalreporter.write_line(f"  {test}: {reason}", red=True)
 

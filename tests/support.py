@@ -49,11 +49,7 @@ def marked_survivors(mark: str) -> list[str]:
         elif _carries(pid, mark):
             marked[pid] = f"{pid} {command_line(pid)}"
     parents = {os.getpid(), *marked}
-    gone = [
-        f"{pid} {name} (zombie)"
-        for pid, parent, name in zombies
-        if parent in parents or mark in name
-    ]
+    gone = [f"{pid} {name} (zombie)" for pid, parent, name in zombies if parent in parents or mark in name]
     return [*marked.values(), *gone]
 
 

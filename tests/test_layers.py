@@ -83,9 +83,7 @@ def cli_users(imports: list[Import]) -> list[Import]:
 
 def engine_impurities(imports: list[Import]) -> list[Import]:
     return [
-        found
-        for found in imports
-        if _package(found.module) == "_engine" and _top(found.target) in IMPURE
+        found for found in imports if _package(found.module) == "_engine" and _top(found.target) in IMPURE
     ]
 
 
@@ -218,9 +216,7 @@ def _parent(module: str, path: Path) -> str:
     return module if path.name == "__init__.py" else module.rpartition(".")[0]
 
 
-def _import_nodes(
-    node: ast.AST, at_top: bool
-) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
+def _import_nodes(node: ast.AST, at_top: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
     if isinstance(node, ast.Import | ast.ImportFrom):
         yield node, at_top
         return
@@ -235,9 +231,7 @@ def _import_nodes(
         yield from _import_nodes(child, at_top)
 
 
-def _targets(
-    node: ast.Import | ast.ImportFrom, parent: str, modules: set[str]
-) -> Iterator[tuple[int, str]]:
+def _targets(node: ast.Import | ast.ImportFrom, parent: str, modules: set[str]) -> Iterator[tuple[int, str]]:
     """The modules an import statement names; a submodule where `from` names one."""
     if isinstance(node, ast.Import):
         yield from ((node.lineno, name.name) for name in node.names)

@@ -120,7 +120,9 @@ class Engine:
 
     def _running(self) -> Reactor:
         if self._pid != os.getpid():
-            raise EngineStopped("this engine belongs to the process that forked this one; make a new one here")
+            raise EngineStopped(
+                "this engine belongs to the process that forked this one; make a new one here"
+            )
         with self._starting:
             if self._closed:
                 raise EngineStopped("the engine was closed")
@@ -154,23 +156,28 @@ class Engine:
 
 
 def _log_warnings(event: Emit) -> None:
-    action, command, lines = event.data  # type: ignore[misc]
+    action, command, lines = event.data
     if action == "log":
         import logging
 
         for line in lines:
-            logging.getLogger("arrea").warning("%s: %s", describe(event.index or 0, command.text, command.label), line)
+            logging.getLogger("arrea").warning(
+                "%s: %s", describe(event.index or 0, command.text, command.label), line
+            )
 
 
 def _iterator(commands: object) -> Iterator[object]:
     if isinstance(commands, (str, bytes, Task)):
         raise InvalidOption(
-            "commands", f"commands must be a list or an iterator of commands, not one command: {shown(commands)}"
+            "commands",
+            f"commands must be a list or an iterator of commands, not one command: {shown(commands)}",
         )
     try:
         return iter(commands)  # type: ignore[call-overload, no-any-return]
     except TypeError:
-        raise InvalidOption("commands", f"commands must be a list or an iterator, not {shown(commands)}") from None
+        raise InvalidOption(
+            "commands", f"commands must be a list or an iterator, not {shown(commands)}"
+        ) from None
 
 
 def _chance() -> float:
@@ -180,7 +187,9 @@ def _chance() -> float:
 
 def _check_platform() -> None:
     if not sys.platform.startswith("linux"):
-        raise ArreaError(f"Arrea runs on Linux 5.4 or later; this is {sys.platform}", code="unsupported_platform")
+        raise ArreaError(
+            f"Arrea runs on Linux 5.4 or later; this is {sys.platform}", code="unsupported_platform"
+        )
 
 
 # ── the engine of the module-level functions ──────────────────────────────────────────────────────

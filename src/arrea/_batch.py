@@ -47,7 +47,8 @@ class Feed:
 
         What the iterator raises ends the source; it is kept in `error`.
         """
-        first, commands = self._pulled, []
+        first = self._pulled
+        commands: list[Command] = []
         until = time.monotonic() + FEED_TOGETHER_S
         while self.open and len(commands) < room and (not commands or time.monotonic() < until):
             self._pull_one(commands)
@@ -59,7 +60,7 @@ class Feed:
             element = next(self._source)
         except StopIteration:
             self.open = False
-        except Exception as error:  # the user's iterator: raised again when what runs has finished
+        except Exception as error:  # noqa: BLE001 - the user's iterator: raised again when what runs has finished
             self.open, self.error = False, error
         else:
             commands.append(self._preparer.command_or_refusal(self._pulled, element))
@@ -77,7 +78,7 @@ class Batch:
         self._plan = plan
         self._epoch_ms = epoch_ms
         self._feed = feed
-        self._arrived: list[Result] = []
+        self._arrived: list[Result | None] = []  # None: taken by a `Stream`, which keeps nothing
         self._room = 0
         self._close: Close | None = None
         self._failure: EngineStopped | None = None
@@ -120,7 +121,10 @@ class Batch:
         return self._result()
 
     def cancel(self) -> None:
-        """Ends the batch: what runs is killed (SIGTERM, `kill_grace`, SIGKILL), nothing more starts. Returns at once."""
+        """Ends the batch: what runs is killed (SIGTERM, `kill_grace`, SIGKILL), nothing more starts.
+
+        Returns at once.
+        """
         if self._reactor is not None:
             self._reactor.cancel(self._number)
 
@@ -128,10 +132,19 @@ class Batch:
         """Results as they finish, those that came before included."""
         seen = 0
         while self._await(seen, None):
-            while seen < len(self._arrived):
-                yield self._arrived[seen]
-                seen += 1
+            result = self._arrived[seen]
+            seen += 1
+            if result is not None:
+                yield result
         self._raise_problems()
+
+    def take(self, seen: int) -> Result | None:
+        """The result after the first `seen`, kept no longer; None when there are no more. For `Stream`."""
+        if not self._await(seen, None):
+            self._raise_problems()
+            return None
+        result, self._arrived[seen] = self._arrived[seen], None
+        return result
 
     def end(self) -> None:
         """Cancels the batch and waits until nothing of it is left: `kill_grace` and a second at most.
@@ -217,7 +230,8 @@ class Batch:
     def _result(self) -> BatchResult:
         close = self._close
         assert close is not None
-        results = sorted(self._arrived, key=lambda result: result.index)
+        arrived = [result for result in self._arrived if result is not None]
+        results = sorted(arrived, key=lambda result: result.index)
         return BatchResult(self.id, results, close.retried, close.duration_ms, close.stopped_by)
 
     def _never_started(self, tasks: Sequence[tuple[int, Command]], reason: str) -> None:
@@ -260,7 +274,7 @@ class Stream:
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
-        self._results = iter(batch)
+        self._seen = 0
         self.batch_id = batch.id
 
     def __iter__(self) -> Stream:
@@ -268,12 +282,14 @@ class Stream:
 
     def __next__(self) -> Result:
         try:
-            return next(self._results)
-        except StopIteration:
-            raise
+            result = self._batch.take(self._seen)
         except BaseException:
             self._batch.end()
             raise
+        if result is None:
+            raise StopIteration
+        self._seen += 1
+        return result
 
     def close(self) -> None:
         """Cancels what is left of the batch and waits until nothing of it runs."""

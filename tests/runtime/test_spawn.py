@@ -203,9 +203,7 @@ os.write(report, json.dumps(seen).encode())
 """
 
 
-def test_sources_among_the_standard_descriptors_in_every_combination(
-    way: str, tmp_path: Path
-) -> None:
+def test_sources_among_the_standard_descriptors_in_every_combination(way: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _PERMUTATIONS, way, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

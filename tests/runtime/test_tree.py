@@ -166,9 +166,7 @@ if os.fork() == 0:
 
 def test_daemon_is_found_by_its_mark(attempt: Attempt) -> None:
     (pid,) = attempt.start(f"{sys.executable} -I -S -c '{DAEMON}'; sleep 60; true", 1)
-    assert wait_until(
-        lambda: pid not in {one.pid for one in family(snapshot(), attempt.leader, [])}
-    )
+    assert wait_until(lambda: pid not in {one.pid for one in family(snapshot(), attempt.leader, [])})
     assert pid in attempt.family()
 
 

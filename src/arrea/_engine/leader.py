@@ -40,12 +40,21 @@ from arrea._model.step import SpawnFailed as StartFailed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from arrea._model.policy import Decision
 
     Timer = tuple[float, int, int]  # when, batch number, index of the task or WHOLE_BATCH
 
-ORDER: dict[type, int] = {Spawned: 0, StartFailed: 0, Exited: 1, Answered: 2, Submitted: 3, Fed: 3, Cancelled: 4}
+ORDER: dict[type, int] = {
+    Spawned: 0,
+    StartFailed: 0,
+    Exited: 1,
+    Answered: 2,
+    Submitted: 3,
+    Fed: 3,
+    Cancelled: 4,
+}
 WHOLE_BATCH = -1
 
 
@@ -67,7 +76,8 @@ class Leader:
 
     def step(self, now: float, inputs: Sequence[Input]) -> list[Effect]:
         """One turn: what follows from these inputs at this time."""
-        self._out = out = []
+        out: list[Effect] = []
+        self._out = out
         for given in inputs if len(inputs) < 2 else sorted(inputs, key=_rank):
             self._take(given, now)
         self._fire_timers(now)
@@ -189,7 +199,9 @@ class Leader:
         if batch is not None:
             self._stop_batch(batch, "cancelled", now, kill=True, hard=given.hard)
 
-    def _stop_batch(self, batch: BatchRecord, reason: str, now: float, kill: bool, hard: bool = False) -> None:
+    def _stop_batch(
+        self, batch: BatchRecord, reason: str, now: float, kill: bool, hard: bool = False
+    ) -> None:
         """Nothing more of the batch starts; what runs finishes, or is killed."""
         batch.stopping = batch.stopping or reason
         batch.open = False
@@ -238,7 +250,7 @@ class Leader:
             batch = self._ready.popleft()
             self._queued.discard(batch.number)
             batch_slot = batch.slots.admit(now)
-            assert isinstance(engine_slot, Token) and isinstance(batch_slot, Token)
+            assert isinstance(batch_slot, Token)
             self._start_next(batch, (engine_slot, batch_slot), now)
             self._offer(batch)
 
@@ -359,7 +371,9 @@ class Leader:
         started_at = record.started_at if record.attempts else None
         ending = record.ending
         warnings = ending.warnings if ending is not None else ()
-        return Outcome(record.index, record.command, error, ending, record.attempts, queued, started_at, now, warnings)
+        return Outcome(
+            record.index, record.command, error, ending, record.attempts, queued, started_at, now, warnings
+        )
 
     def _warn(self, record: WorkerRecord, warnings: tuple[str, ...], now: float) -> None:
         action = record.command.settings.policy.on_warning
@@ -408,8 +422,6 @@ class Leader:
 
     # ── events ────────────────────────────────────────────────────────────────────────────────────
 
-    def _emit(
-        self, type: str, batch: BatchRecord, index: int | None, now: float, data: object = None
-    ) -> None:
+    def _emit(self, type: str, batch: BatchRecord, index: int | None, now: float, data: Any = None) -> None:
         batch.sequence += 1
         self._out.append(Emit(type, batch.number, index, now, batch.sequence, data))

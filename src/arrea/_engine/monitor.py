@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from arrea._model.step import Abandon, Emit, Resolve
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arrea._model.step import Effect
-
-from arrea._model.step import Abandon, Emit, Resolve
 
 
 class Monitor:

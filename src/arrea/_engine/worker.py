@@ -187,7 +187,9 @@ def _context(worker: WorkerRecord, now: float) -> PolicyContext:
     command, batch_id = worker.command, worker.batch.plan.batch_id
     retries = command.settings.policy.max_retries
     elapsed = now - worker.started_at
-    return PolicyContext(batch_id, worker.index, command.label, command.text, worker.attempts, elapsed, retries)
+    return PolicyContext(
+        batch_id, worker.index, command.label, command.text, worker.attempts, elapsed, retries
+    )
 
 
 def answered(worker: WorkerRecord, answer: Answered, chance: float) -> Decision | PolicyFailed:
@@ -217,5 +219,3 @@ def _policy_failed(
 
 def wait(worker: WorkerRecord, delay_ms: float, now: float) -> None:
     worker.state = Waiting(now + delay_ms, retry=True)
-
-

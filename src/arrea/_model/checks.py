@@ -70,7 +70,7 @@ def alternatives(names: tuple[str, ...]) -> str:
 
 
 def meant(value: object, names: Iterable[str]) -> str:
-    """"; did you mean 'x'?", or nothing."""
+    """ "; did you mean 'x'?", or nothing."""
     import difflib  # 7 ms, only when something was mistyped
 
     close = difflib.get_close_matches(str(value)[:64], list(names), n=1)

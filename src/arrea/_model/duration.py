@@ -30,7 +30,8 @@ def parse_duration(value: object, option: str, *, zero: bool = False, none: bool
     True
     """
     if value is None or value == "none":
-        return _no_limit(option, none)
+        _check_none(option, none)
+        return None
     milliseconds = _milliseconds(value, option)
     if milliseconds != milliseconds or not 0 <= milliseconds <= LONGEST_MS:
         raise InvalidOption(option, f"{option} is out of range: {value!r}; {EXPECTED}")
@@ -42,7 +43,7 @@ def parse_duration(value: object, option: str, *, zero: bool = False, none: bool
 EXPECTED = 'expected milliseconds, or text with a unit such as "500ms", "5s", "2m", "1.5h"'
 
 
-def _no_limit(option: str, allowed: bool) -> None:
+def _check_none(option: str, allowed: bool) -> None:
     if not allowed:
         raise InvalidOption(option, f"{option} can't be none; {EXPECTED}")
 

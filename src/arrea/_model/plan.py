@@ -18,7 +18,16 @@ class Plan:
     policy: whose `total_retries`, `max_failures` and `on_stop` hold for the batch.
     """
 
-    __slots__ = ("batch_id", "commands", "deadline_ms", "kill_grace_ms", "open", "policy", "window", "workers")
+    __slots__ = (
+        "batch_id",
+        "commands",
+        "deadline_ms",
+        "kill_grace_ms",
+        "open",
+        "policy",
+        "window",
+        "workers",
+    )
 
     def __init__(
         self,

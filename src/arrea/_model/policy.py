@@ -12,8 +12,8 @@ from arrea._model.errors import InvalidOption, TaskError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any, Literal
+    from collections.abc import Callable
+    from typing import Literal
 
     Action = Literal["retry", "stop", "continue"]
     Handler = Callable[[TaskError, int, "PolicyContext"], str]
@@ -127,7 +127,7 @@ class Policy:
         1
         """
         known(changes, FIELDS, "policy field")
-        return Policy(**{name: changes.get(name, getattr(self, name)) for name in FIELDS})
+        return Policy(*(changes.get(name, getattr(self, name)) for name in FIELDS))  # type: ignore[arg-type]
 
     def delay_ms(self, retry_count: int, chance: float) -> float:
         """The wait before the next try, in milliseconds; `chance` is from 0.0 to 1.0."""
@@ -172,7 +172,9 @@ def _max_failures(value: object) -> int | float | None:
     if value is None or (isinstance(value, float) and 0 < value <= 1):
         return value
     if isinstance(value, float):
-        raise InvalidOption("max_failures", f"max_failures as a share is above 0 and at most 1, not {value!r}")
+        raise InvalidOption(
+            "max_failures", f"max_failures as a share is above 0 and at most 1, not {value!r}"
+        )
     return count(value, "max_failures", least=1)
 
 
@@ -188,10 +190,26 @@ def _percentage(text: str) -> int | float:
 class PolicyContext:
     """What a policy's own function is told about the task, besides the error and the retry count."""
 
-    __slots__ = ("attempts", "batch_id", "command", "elapsed_ms", "index", "label", "max_retries", "worker_id")
+    __slots__ = (
+        "attempts",
+        "batch_id",
+        "command",
+        "elapsed_ms",
+        "index",
+        "label",
+        "max_retries",
+        "worker_id",
+    )
 
     def __init__(
-        self, batch_id: str, index: int, label: object, command: str, attempts: int, elapsed_ms: float, max_retries: int
+        self,
+        batch_id: str,
+        index: int,
+        label: object,
+        command: str,
+        attempts: int,
+        elapsed_ms: float,
+        max_retries: int,
     ) -> None:
         self.batch_id = batch_id
         self.worker_id = f"{batch_id}:{index}"
@@ -246,7 +264,9 @@ STOP, CONTINUE = Stop(), Continue()
 ASK_ON_ERROR, ASK_RETRY_ON = AskUser("on_error"), AskUser("retry_on")
 
 
-def decide(policy: Policy, error: TaskError, retry_count: int, retries_left: float, chance: float) -> Decision | AskUser:
+def decide(
+    policy: Policy, error: TaskError, retry_count: int, retries_left: float, chance: float
+) -> Decision | AskUser:
     """What the policy says about a failure; `retries_left` is what the batch still allows.
 
     >>> decide(Policy(max_retries=1), TaskError("task 0", "broke"), 1, 10, 0.5) is CONTINUE
@@ -274,7 +294,9 @@ def decide_answered(
         answer = "retry" if answer else "continue"
     if answer == "retry":
         return Retry(policy.delay_ms(retry_count, chance)) if retries_left >= 1 else CONTINUE
-    return {"stop": STOP, "continue": CONTINUE}.get(str(answer))
+    if answer == "stop":
+        return STOP
+    return CONTINUE if answer == "continue" else None
 
 
 def _matches(item: object, error: TaskError) -> bool:
@@ -313,4 +335,3 @@ def parse_policy(value: object, base: Policy = DEFAULT) -> Policy:
     raise InvalidOption(
         "policy", f"policy must be a Policy, a name or a mapping of its fields, not {shown(value)}"
     )
-

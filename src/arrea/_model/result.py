@@ -219,7 +219,7 @@ class Result:
     warnings: lines of stderr that warn, of a command that exited 0. usage: what the kernel counted.
     """
 
-    __slots__ = ("_of", "batch_id", "_epoch_ms")
+    __slots__ = ("_epoch_ms", "_of", "batch_id")
 
     def __init__(self, batch_id: str, outcome: Outcome, epoch_ms: float) -> None:
         put = object.__setattr__
@@ -318,7 +318,9 @@ class BatchStats:
 
     __slots__ = ("duration_ms", "failed", "not_started", "retried", "succeeded", "total")
 
-    def __init__(self, total: int, succeeded: int, not_started: int, retried: int, duration_ms: float) -> None:
+    def __init__(
+        self, total: int, succeeded: int, not_started: int, retried: int, duration_ms: float
+    ) -> None:
         self.total = total
         self.succeeded = succeeded
         self.not_started = not_started

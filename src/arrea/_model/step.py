@@ -10,6 +10,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from arrea._model.errors import TaskError
     from arrea._model.plan import Plan
@@ -145,7 +146,9 @@ class Ask:
 
     __slots__ = ("arguments", "attempt", "function")
 
-    def __init__(self, attempt: AttemptId, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    def __init__(
+        self, attempt: AttemptId, function: Callable[..., object], arguments: tuple[object, ...]
+    ) -> None:
         self.attempt = attempt
         self.function = function
         self.arguments = arguments
@@ -187,7 +190,9 @@ class Close:
 
     __slots__ = ("batch", "duration_ms", "retried", "stopped_by", "total")
 
-    def __init__(self, batch: int, total: int, retried: int, duration_ms: float, stopped_by: str | None) -> None:
+    def __init__(
+        self, batch: int, total: int, retried: int, duration_ms: float, stopped_by: str | None
+    ) -> None:
         self.batch = batch
         self.total = total
         self.retried = retried
@@ -200,7 +205,9 @@ class Emit:
 
     __slots__ = ("at", "batch", "data", "index", "sequence", "type")
 
-    def __init__(self, type: str, batch: int, index: int | None, at: float, sequence: int, data: object = None) -> None:
+    def __init__(
+        self, type: str, batch: int, index: int | None, at: float, sequence: int, data: Any = None
+    ) -> None:
         self.type = type
         self.batch = batch
         self.index = index

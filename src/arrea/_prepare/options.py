@@ -106,7 +106,9 @@ def _variable(name: object, value: object) -> tuple[str, str]:
     if not isinstance(value, str):
         raise InvalidOption("env", f"env value of {name} must be text, not {type(value).__name__}")
     if "\0" in value or not encodable(value + name):
-        raise InvalidOption("env", f"env value of {name} can't be passed to a program (NUL or a lone surrogate)")
+        raise InvalidOption(
+            "env", f"env value of {name} can't be passed to a program (NUL or a lone surrogate)"
+        )
     return name, value
 
 

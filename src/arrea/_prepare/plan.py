@@ -115,7 +115,9 @@ def _command(element: object, options: Options, label: object) -> Command:
     if isinstance(element, (list, tuple)):
         words = _words(element)
         return Command(" ".join(map(_quoted, words)), words, options.settings, label)
-    raise InvalidOption("command", f"a command is text (a shell line) or a list of texts, not {shown(element)}")
+    raise InvalidOption(
+        "command", f"a command is text (a shell line) or a list of texts, not {shown(element)}"
+    )
 
 
 def _check_line(line: str) -> None:
@@ -126,7 +128,9 @@ def _check_line(line: str) -> None:
 
 def _check_text(text: str, what: str) -> None:
     if "\0" in text:
-        raise InvalidOption("command", f"{what} has a NUL byte, where a program would stop reading", code="possible_injection")
+        raise InvalidOption(
+            "command", f"{what} has a NUL byte, where a program would stop reading", code="possible_injection"
+        )
     if not text.isascii() and not encodable(text):
         raise InvalidOption("command", f"{what} has a lone surrogate, which no program can be given")
 

@@ -80,4 +80,6 @@ def _path(shell: str, variables: Mapping[str, str]) -> str:
         path = os.path.join(place, shell)
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return os.path.abspath(path)
-    raise InvalidOption("shell", f"shell {shell!r} was not found, or is not executable", code="shell_not_found")
+    raise InvalidOption(
+        "shell", f"shell {shell!r} was not found, or is not executable", code="shell_not_found"
+    )

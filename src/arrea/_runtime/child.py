@@ -15,6 +15,7 @@ from arrea._runtime.tree import Census, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from arrea._model.result import Rusage
     from arrea._model.step import Spawn
     from arrea._runtime.capture import Budget
     from arrea._runtime.spool import Spool
@@ -123,10 +124,19 @@ class Child:
         duration = (now if self.exited_at is None else self.exited_at) - self.started_at
         warnings = () if status != 0 or self.stderr is None else find_warnings(self.stderr)
         return Ending(
-            self.pid, status, duration, self.stdout, self.stderr, left_open, rusage, self.host_peak_kib, warnings, forgotten
+            self.pid,
+            status,
+            duration,
+            self.stdout,
+            self.stderr,
+            left_open,
+            rusage,
+            self.host_peak_kib,
+            warnings,
+            forgotten,
         )
 
-    def _wait(self) -> tuple[int | None, os._ResourceUsage | None]:
+    def _wait(self) -> tuple[int | None, Rusage | None]:
         try:
             pid, status, rusage = os.wait4(self.pid, os.WNOHANG)
         except ChildProcessError:
@@ -191,4 +201,6 @@ def find_warnings(stderr: Capture) -> tuple[str, ...]:
 def _warns(line: str) -> bool:
     head = line.lstrip().lower()
     program, colon, rest = head.partition(": ")
-    return head.startswith("warning") or bool(colon and " " not in program and rest.lstrip().startswith("warning"))
+    return head.startswith("warning") or bool(
+        colon and " " not in program and rest.lstrip().startswith("warning")
+    )

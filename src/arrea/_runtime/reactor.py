@@ -69,6 +69,7 @@ if TYPE_CHECKING:
 
 
 MOST_SPAWNERS = 4
+STOP_WITHIN_S = 3.0
 KILL_AGAIN_MS = 10.0
 KILL_AGAIN_MOST_MS = 100.0
 READABLE, ENDED = select.EPOLLIN, select.EPOLLHUP | select.EPOLLERR
@@ -138,10 +139,12 @@ class Reactor:
             self._stopping = True
         if self._thread is threading.current_thread() or not self._thread.is_alive():
             return
-        self._cancel_all(hard=False)
-        self._thread.join(grace_s)
-        self._cancel_all(hard=True)
-        self._thread.join(grace_s + 1.0)
+        try:
+            self._cancel_all(hard=False)
+            self._thread.join(grace_s)
+        finally:  # also when a second Ctrl-C ends the waiting
+            self._cancel_all(hard=True)
+            self._thread.join(STOP_WITHIN_S)
 
     def _cancel_all(self, hard: bool) -> None:
         for number in list(self._ports):
@@ -366,7 +369,9 @@ class Reactor:
 
     def _fail(self, error: BaseException) -> None:
         """A fault of our own: nobody waits for ever, nothing is left running."""
-        self._failure = EngineStopped(f"the engine failed, which is a fault of Arrea: {type(error).__name__}: {error}")
+        self._failure = EngineStopped(
+            f"the engine failed, which is a fault of Arrea: {type(error).__name__}: {error}"
+        )
         self._failure.__cause__ = error
         with self._submitting:
             self._stopping = True
@@ -404,5 +409,3 @@ def _sooner(one: float | None, other: float | None) -> float | None:
     if one is None or other is None:
         return other if one is None else one
     return min(one, other)
-
-

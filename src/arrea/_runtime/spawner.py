@@ -36,7 +36,9 @@ class Spawners:
     `deliver` is called from them with a `Child` or a `SpawnFailed`.
     """
 
-    def __init__(self, most: int, deliver: Callable[[Child | SpawnFailed], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, most: int, deliver: Callable[[Child | SpawnFailed], None], clock: Callable[[], float]
+    ) -> None:
         self._most = most
         self._deliver = deliver
         self._clock = clock

@@ -1,0 +1,7 @@
+"""`python -m arrea` is `arrea`."""
+
+import sys
+
+from arrea.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,146 @@
+"""Plain output: commands' own bytes, untouched, on stdout and stderr; progress and summary as lines on stderr.
+
+Given results as they finish. Writes each command's output whole, never mixed with another's.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from arrea._model.task import describe, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from arrea._model.errors import TaskError
+    from arrea._model.result import Result
+
+STDOUT, STDERR = 1, 2
+# Up to so many commands each gets a line; of more, counts once a second, and the failures.
+LINES_FOR = 50
+COUNTS_EVERY_S = 1.0
+FAILURES_LISTED = 20
+
+
+class Plain:
+    """Shows a batch. `total` is None while nobody knows it; `direct`: the command wrote its output itself."""
+
+    def __init__(self, total: int | None, *, ordered: bool, quiet: bool, direct: bool) -> None:
+        self._total = total
+        self._ordered = ordered
+        self._quiet = quiet
+        self._direct = direct
+        self._held: dict[int, Result] = {}
+        self._next = 0
+        self._told_at = self._began = time.monotonic()
+        self.done = self.failed = self.not_started = 0
+        self._errors: list[TaskError] = []
+
+    @property
+    def last_error(self) -> TaskError | None:
+        return self._errors[-1] if self._errors else None
+
+    def finished(self, result: Result) -> None:
+        """The next result, in the order in which they finish."""
+        self._count(result)
+        for one in self._printable_now(result):
+            self._print(one)
+        self._progress(result)
+
+    def _count(self, result: Result) -> None:
+        self.done += 1
+        error = result.error
+        if error is not None:
+            self.failed += 1
+            self.not_started += error.code == "not_started"
+            if len(self._errors) < FAILURES_LISTED:
+                self._errors.append(error)
+
+    def _printable_now(self, result: Result) -> Iterator[Result]:
+        if not self._ordered:
+            yield result
+            return
+        self._held[result.index] = result
+        while self._next in self._held:
+            yield self._held.pop(self._next)
+            self._next += 1
+
+    def _print(self, result: Result) -> None:
+        output = result.data
+        if output is None:
+            return
+        for chunk in output.stdout_chunks():
+            write(STDOUT, chunk)
+        for chunk in output.stderr_chunks():
+            write(STDERR, chunk)
+
+    # ── progress and summary ──────────────────────────────────────────────────────────────────────
+
+    def _progress(self, result: Result) -> None:
+        if self._quiet or self._direct:
+            return
+        error = result.error
+        if error is not None and error.code == "not_started":
+            return
+        if error is not None or (self._total is not None and self._total <= LINES_FOR):
+            self._tell(f"[{self._counted()}] {_told(result)}")
+        elif time.monotonic() - self._told_at >= COUNTS_EVERY_S:
+            self._tell(f"[{self._counted()}] {self.failed} failed")
+
+    def _tell(self, line: str) -> None:
+        self._told_at = time.monotonic()
+        tell(line)
+
+    def _counted(self) -> str:
+        return str(self.done) if self._total is None else f"{self.done}/{self._total}"
+
+    def summary(self, interrupted: bool = False) -> None:
+        """How many did what, and the failures once more where they may have scrolled away."""
+        for held in sorted(self._held):  # the batch was cut short: what is there is shown
+            self._print(self._held[held])
+        if self._quiet:
+            return
+        if self._errors and (self._direct or self.done > LINES_FOR):
+            self._list_failures()
+        succeeded = self.done - self.failed
+        parts = [f"{succeeded} succeeded", f"{self.failed - self.not_started} failed"]
+        if self.not_started:
+            parts.append(f"{self.not_started} not started")
+        took = time.monotonic() - self._began
+        noun = "command" if self.done == 1 else "commands"
+        stopped = "interrupted: " if interrupted else ""
+        tell(f"arrea: {stopped}{self.done} {noun}, {', '.join(parts)}, in {took:.1f} s")
+
+    def _list_failures(self) -> None:
+        for error in self._errors:
+            if error.code != "not_started":
+                tell(f"arrea: {printable(str(error))}")
+        if self.failed - self.not_started > len(self._errors):
+            tell(f"arrea: ... and {self.failed - self.not_started - len(self._errors)} more")
+
+
+def _told(result: Result) -> str:
+    if result.error is not None:
+        return printable(str(result.error))
+    return f"{describe(result.index, result.command, result.label)}: done in {result.duration_ms:.0f} ms"
+
+
+def tell(line: str) -> None:
+    """A line on stderr. If stderr is closed nobody is there to be told."""
+    try:
+        write(STDERR, line.encode("utf-8", "backslashreplace") + b"\n")
+    except OSError:
+        return
+
+
+def write(fd: int, data: bytes) -> None:
+    """Writes all of it, also to a descriptor that somebody made non-blocking (terminals are shared)."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:
+            select.select([], [fd], [])
