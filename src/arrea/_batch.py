@@ -120,6 +120,11 @@ class Batch:
         self._raise_problems()
         return self._result()
 
+    @property
+    def arrived(self) -> int:
+        """How many tasks have their result."""
+        return len(self._arrived)
+
     def cancel(self) -> None:
         """Ends the batch: what runs is killed (SIGTERM, `kill_grace`, SIGKILL), nothing more starts.
 
@@ -290,6 +295,11 @@ class Stream:
             raise StopIteration
         self._seen += 1
         return result
+
+    @property
+    def ready(self) -> int:
+        """How many results can be had without waiting."""
+        return self._batch.arrived - self._seen
 
     def close(self) -> None:
         """Cancels what is left of the batch and waits until nothing of it runs."""

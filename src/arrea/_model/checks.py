@@ -6,7 +6,10 @@ Each is given what a caller wrote and the option's name, and hands back the valu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from arrea._model.errors import InvalidOption
+from arrea._model.task import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,11 +39,12 @@ def one_of(value: object, option: str, allowed: Iterable[str]) -> str:
     'kill'
     """
     names = tuple(allowed)
-    if not isinstance(value, str) or value not in names:
+    # Compared as plain text: a subclass of `str` may answer what it likes.
+    if not isinstance(value, str) or (text := str.__str__(value)) not in names:
         raise InvalidOption(
             option, f"{option} must be {alternatives(names)}, not {shown(value)}{meant(value, names)}"
         )
-    return value
+    return text
 
 
 def share(value: object, option: str) -> float:
@@ -50,7 +54,7 @@ def share(value: object, option: str) -> float:
     return float(value)
 
 
-def known(names: Iterable[str], allowed: Iterable[str], what: str = "option") -> None:
+def known(names: Iterable[object], allowed: Iterable[str], what: str = "option") -> None:
     """Refuses names that nobody knows, with the one that was probably meant.
 
     >>> known(["timeuot"], ["timeout", "policy"])
@@ -61,7 +65,8 @@ def known(names: Iterable[str], allowed: Iterable[str], what: str = "option") ->
     possible = tuple(allowed)
     for name in names:
         if name not in possible:
-            raise InvalidOption(str(name), f"unknown {what} {name!r}{meant(name, possible)}")
+            option = name if isinstance(name, str) else shown(name)
+            raise InvalidOption(option, f"unknown {what} {shown(name)}{meant(name, possible)}")
 
 
 def alternatives(names: tuple[str, ...]) -> str:
@@ -73,17 +78,26 @@ def meant(value: object, names: Iterable[str]) -> str:
     """ "; did you mean 'x'?", or nothing."""
     import difflib  # 7 ms, only when something was mistyped
 
-    close = difflib.get_close_matches(str(value)[:64], list(names), n=1)
+    close = difflib.get_close_matches(value[:64] if isinstance(value, str) else "", list(names), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def shown(value: object) -> str:
-    """A value as an error message may show it: short, whatever it is.
+    """A value as an error message may show it: short and on one line, whatever it is.
+
+    Of a mapping only the type: it may be an environment, and hold secrets.
 
     >>> shown("x" * 100)
     "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..."
+    >>> shown({"TOKEN": "secret"})
+    'a dict'
     """
     if isinstance(value, int) and abs(value) >= 10**18:  # repr of 5,000 digits raises ValueError
         return "a number of many digits"
-    text = repr(value)
-    return text if len(text) <= 40 else text[:38] + "..."
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__}"
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a user's object, whose own text can't be had
+        return f"a {type(value).__name__}"
+    return printable(text if len(text) <= 40 else text[:38] + "...")

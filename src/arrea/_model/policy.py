@@ -6,9 +6,11 @@ value. It runs no user code: where the policy holds a function the decision is t
 
 from __future__ import annotations
 
-from arrea._model.checks import count, known, one_of, share, shown
+from collections.abc import Mapping
+
+from arrea._model.checks import alternatives, count, known, meant, one_of, share, shown
 from arrea._model.duration import parse_duration
-from arrea._model.errors import InvalidOption, TaskError
+from arrea._model.errors import SIGNAL_NAMES, InvalidOption, TaskError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ ACTIONS = ("retry", "stop", "continue")
 WARNING_ACTIONS = ("log", "notify", "continue", "promote_to_error")
 BACKOFFS = ("constant", "exponential")
 ON_STOP = ("finish", "kill")
-NEVER_RETRIED = ("deadline", "cancelled", "not_started")
+# Refused and cancelled tasks are never retried, so their codes would be a mistake in `retry_on`.
+RETRIED_CODES = ("exit_status", "killed_by_signal", "timeout", "spawn_failed", "status_lost", "warning")
 
 
 class Policy:
@@ -34,7 +37,7 @@ class Policy:
     on_warning: "log", "notify", "continue" or "promote_to_error".
     max_retries: tries after the first. retry_delay: before each of them (milliseconds or text).
     timeout: of each attempt; None is none.
-    backoff: "constant", or "exponential" (the delay doubles, up to max_delay).
+    backoff: "constant", or "exponential" (the delay doubles; never more than max_delay).
     jitter: share of the delay that is left to chance, 0.0 to 1.0, to either side.
     retry_on: exit codes, signal names ("SIGSEGV"), exception types and error codes ("timeout") that are
         worth a retry, or a function (error) -> bool; None: all. What doesn't match counts as "continue".
@@ -131,11 +134,11 @@ class Policy:
 
     def delay_ms(self, retry_count: int, chance: float) -> float:
         """The wait before the next try, in milliseconds; `chance` is from 0.0 to 1.0."""
-        delay = self.retry_delay
-        if self.backoff == "exponential":
-            delay *= 2.0 ** min(retry_count, 64)
-        delay = min(delay, self.max_delay) if self.backoff == "exponential" else delay
-        return delay * (1.0 + self.jitter * (2.0 * chance - 1.0))
+        spread = 1.0 + self.jitter * (2.0 * chance - 1.0)
+        if self.backoff == "constant":
+            return self.retry_delay * spread
+        doubled = self.retry_delay * 2.0 ** min(retry_count, 64)
+        return min(min(doubled, self.max_delay) * spread, self.max_delay)
 
     def failures_allowed(self, total: int) -> float | None:
         """How many failures stop a batch of `total` tasks; None if no number of them does."""
@@ -157,12 +160,28 @@ def _retry_on(value: object) -> object:
 
 
 def _retry_item(item: object) -> object:
-    is_code = isinstance(item, int) and not isinstance(item, bool)
-    if is_code or isinstance(item, str) or (isinstance(item, type) and issubclass(item, BaseException)):
+    if isinstance(item, type) and issubclass(item, BaseException):
         return item
+    if isinstance(item, int) and not isinstance(item, bool) and 0 <= item <= 255:
+        return item
+    if isinstance(item, str):
+        return _retry_name(item)
     raise InvalidOption(
         "retry_on",
-        f"retry_on takes exit codes, signal names, error codes, exception types or a function, not {shown(item)}",
+        "retry_on takes exit codes (0 to 255), signal names, error codes, exception types or a function, "
+        f"not {shown(item)}",
+    )
+
+
+def _retry_name(name: str) -> str:
+    """A misspelled one would mean that nothing is ever retried, and nobody would see why."""
+    names = (*RETRIED_CODES, *SIGNAL_NAMES.values())
+    if name in names or (name.startswith("signal ") and name[7:].isdecimal()):
+        return name
+    raise InvalidOption(
+        "retry_on",
+        f"retry_on: {shown(name)} is no signal's name, and no error code that can be retried "
+        f"({alternatives(RETRIED_CODES)}){meant(name, names)}",
     )
 
 
@@ -180,6 +199,8 @@ def _max_failures(value: object) -> int | float | None:
 
 def _percentage(text: str) -> int | float:
     try:
+        if "_" in text or not text.isascii():  # Python's own numbers, not people's
+            raise ValueError(text)
         return float(text[:-1]) / 100 if text.endswith("%") else int(text)
     except ValueError:
         raise InvalidOption(
@@ -311,11 +332,11 @@ def _matches(item: object, error: TaskError) -> bool:
 
 DEFAULT = Policy()
 NAMED: dict[str, dict[str, object]] = {
-    "retry": {},
+    "retry": {"on_error": "retry", "on_timeout": "retry"},
     "stop": {"on_error": "stop", "on_timeout": "stop"},
     "continue": {"on_error": "continue", "on_timeout": "continue"},
     "strict": {"on_error": "stop", "on_timeout": "stop", "max_retries": 0},
-    "tolerant": {"max_retries": 10, "retry_delay": 2000},
+    "tolerant": {"on_error": "retry", "on_timeout": "retry", "max_retries": 10, "retry_delay": 2000},
     "once": {"on_error": "continue", "on_timeout": "continue", "max_retries": 0},
 }
 
@@ -330,8 +351,10 @@ def parse_policy(value: object, base: Policy = DEFAULT) -> Policy:
         return value
     if isinstance(value, str):
         return base.replace(**NAMED[one_of(value, "policy", NAMED)])
-    if isinstance(value, dict) or hasattr(value, "keys"):
-        return base.replace(**dict(value))  # type: ignore[call-overload]
+    if isinstance(value, Mapping):
+        known(value, FIELDS, "policy field")
+        return base.replace(**value)
+    hint = "; a function goes into arrea.policies.custom(...)" if callable(value) else ""
     raise InvalidOption(
-        "policy", f"policy must be a Policy, a name or a mapping of its fields, not {shown(value)}"
+        "policy", f"policy must be a Policy, a name or a mapping of its fields, not {shown(value)}{hint}"
     )

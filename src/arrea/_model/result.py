@@ -6,11 +6,13 @@ fields of most results are never looked at.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from arrea._model.errors import TaskError, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from datetime import datetime
     from typing import Any, Protocol, overload
 
@@ -84,17 +86,33 @@ class Ending:
         return None if self.status is None or self.status & 0x7F else self.status >> 8 & 0xFF
 
 
-class View:
+class ReadOnly:
+    """What callers get can't be changed by one of them under the eyes of another."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} can't be set: results are read-only")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} can't be deleted: results are read-only")
+
+
+class View(ReadOnly):
     """A read-only look at a record; two are equal when they look at the same one."""
 
     __slots__ = ("_of",)
     _fields: tuple[str, ...] = ()
+    _of: Any
 
     def __init__(self, of: Any) -> None:
         object.__setattr__(self, "_of", of)
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{type(self).__name__}.{name} can't be set: results are read-only")
+    def __eq__(self, other: object) -> bool:
+        return self._of is other._of if isinstance(other, type(self)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((type(self), id(self._of)))
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._fields)
@@ -208,7 +226,7 @@ class Usage(View):
         return peak if peak > self._of.host_peak_kib else None
 
 
-class Result:
+class Result(ReadOnly):
     """How one task ended. Truthy on success. A failed task is a value: nothing was raised.
 
     success, error (None on success), failures ([] or [error]).
@@ -230,9 +248,6 @@ class Result:
     _of: Outcome
     _epoch_ms: float
     batch_id: str
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"Result.{name} can't be set: results are read-only")
 
     def __bool__(self) -> bool:
         return self._of.error is None
@@ -313,7 +328,7 @@ class Result:
         return data
 
 
-class BatchStats:
+class BatchStats(ReadOnly):
     """Counts of one batch: tasks (not attempts), and `retried` attempts. `duration_ms` is wall time."""
 
     __slots__ = ("duration_ms", "failed", "not_started", "retried", "succeeded", "total")
@@ -321,12 +336,20 @@ class BatchStats:
     def __init__(
         self, total: int, succeeded: int, not_started: int, retried: int, duration_ms: float
     ) -> None:
-        self.total = total
-        self.succeeded = succeeded
-        self.not_started = not_started
-        self.failed = total - succeeded - not_started
-        self.retried = retried
-        self.duration_ms = duration_ms
+        put = object.__setattr__
+        put(self, "total", total)
+        put(self, "succeeded", succeeded)
+        put(self, "not_started", not_started)
+        put(self, "failed", total - succeeded - not_started)
+        put(self, "retried", retried)
+        put(self, "duration_ms", duration_ms)
+
+    total: int
+    succeeded: int
+    failed: int
+    not_started: int
+    retried: int
+    duration_ms: float
 
     def __repr__(self) -> str:
         return (
@@ -335,7 +358,7 @@ class BatchStats:
         )
 
 
-class BatchResult:
+class BatchResult(ReadOnly, Sequence[Result]):
     """How a batch ended: a sequence of its results in input order. Truthy only if every task succeeded.
 
     results; failures (the failed results, never-started ones included); not_started (those results);
@@ -348,11 +371,18 @@ class BatchResult:
     def __init__(
         self, batch_id: str, results: list[Result], retried: int, duration_ms: float, stopped_by: str | None
     ) -> None:
-        self.batch_id = batch_id
-        self.results = results
-        self.stopped_by = stopped_by
+        put = object.__setattr__
+        put(self, "batch_id", batch_id)
+        put(self, "results", results)
+        put(self, "stopped_by", stopped_by)
         succeeded = sum(1 for result in results if result.success)
-        self.stats = BatchStats(len(results), succeeded, len(self.not_started), retried, duration_ms)
+        stats = BatchStats(len(results), succeeded, len(self.not_started), retried, duration_ms)
+        put(self, "stats", stats)
+
+    batch_id: str
+    results: list[Result]
+    stats: BatchStats
+    stopped_by: str | None
 
     @property
     def success(self) -> bool:

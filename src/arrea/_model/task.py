@@ -119,8 +119,15 @@ def describe(index: int, text: str, label: object = None) -> str:
     >>> describe(3, "printf 'a\n' && exit 3")
     "task 3 (printf 'a\\x0a' && exit 3)"
     """
-    name = printable(str(label) if label is not None else text)
+    name = printable(text if label is None else _label_text(label))
     return f"task {index} ({name if len(name) <= 60 else name[:57] + '...'})"
+
+
+def _label_text(label: object) -> str:
+    try:
+        return str(label)
+    except BaseException:  # noqa: BLE001 - the user's own code, and this is called inside the engine
+        return f"<{type(label).__name__}>"
 
 
 def printable(text: str) -> str:

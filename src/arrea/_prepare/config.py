@@ -29,11 +29,14 @@ MOST_WORKERS = 100_000
 
 
 class Config:
-    """What an engine was told; see `arrea.Engine` for the keys. Values are checked."""
+    """What an engine was told; see `arrea.Engine` for the keys. Values are checked.
+
+    base_policy gives what the name or the mapping of a policy leaves open.
+    """
 
     __slots__ = (
-        "allowed_shells", "default_policy", "kill_grace_ms", "max_commands_per_batch", "max_output_bytes",
-        "max_workers", "shell",
+        "allowed_shells", "base_policy", "default_policy", "kill_grace_ms", "max_commands_per_batch",
+        "max_output_bytes", "max_workers", "shell",
     )  # fmt: skip
 
     def __init__(self, **given: object) -> None:
@@ -43,7 +46,8 @@ class Config:
         self.max_commands_per_batch = _optional_count(values, "max_commands_per_batch", 1)
         self.max_output_bytes = _optional_count(values, "max_output_bytes", 0)
         self.kill_grace_ms = _duration(values, "kill_grace")
-        self.default_policy = _default_policy(values)
+        self.base_policy = _base_policy(values)
+        self.default_policy = parse_policy(values["default_policy"], self.base_policy)
         self.shell = _shell(values["shell"])
         self.allowed_shells = _names(values["allowed_shells"])
 
@@ -58,10 +62,9 @@ def _duration(values: Mapping[str, object], key: str) -> float:
     return milliseconds
 
 
-def _default_policy(values: Mapping[str, object]) -> Policy:
+def _base_policy(values: Mapping[str, object]) -> Policy:
     retries = count(values["max_retries"], "max_retries")
-    base = Policy(max_retries=retries, retry_delay=_duration(values, "retry_delay"))
-    return parse_policy(values["default_policy"], base)
+    return Policy(max_retries=retries, retry_delay=_duration(values, "retry_delay"))
 
 
 def _shell(value: object) -> str | None:

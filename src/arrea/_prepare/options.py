@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 
 from arrea._model.checks import count, known, shown
 from arrea._model.duration import parse_duration
@@ -17,7 +18,6 @@ from arrea._prepare.shell import find_shell, silenced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import IO, Any
 
     from arrea._prepare.config import Config
@@ -28,14 +28,17 @@ TASK_OPTIONS = (
 
 
 class Options:
-    """Options of one task, checked: its `settings`, and the `shell` that would run a line."""
+    """Options of one task, checked: its `settings`, and the `shell` that would run a line.
+
+    default_policy is for a task that names none.
+    """
 
     __slots__ = ("settings", "shell")
 
     def __init__(self, given: Mapping[str, Any], config: Config, default_policy: Policy) -> None:
         known(given, TASK_OPTIONS)
-        policy = parse_policy(given["policy"], default_policy) if "policy" in given else default_policy
-        values = _variables(given.get("env"), given.get("inherit_env", True))
+        policy = parse_policy(given["policy"], config.base_policy) if "policy" in given else default_policy
+        values = _variables(given.get("env"), _switch(given, "inherit_env", True))
         self.shell = find_shell(given.get("shell", config.shell), config.allowed_shells, values)
         for name in silenced(self.shell):
             if name not in (given.get("env") or ()):
@@ -47,7 +50,7 @@ class Options:
             variables=Variables(values),
             stdin=_stdin(given.get("stdin")),
             max_output_bytes=_max_output(given, config),
-            inherit_output=bool(given.get("inherit_output", False)),
+            inherit_output=_switch(given, "inherit_output", False),
         )
 
 
@@ -55,9 +58,16 @@ def check_label(label: object) -> object:
     """A label may be anything hashable, so that results can be looked up by it."""
     try:
         hash(label)
-    except TypeError:
+    except Exception:  # noqa: BLE001 - TypeError, or what the user's own `__hash__` raises
         raise InvalidOption("label", f"label must be hashable, not {shown(label)}") from None
     return label
+
+
+def _switch(given: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = given.get(name, default)
+    if not isinstance(value, bool):
+        raise InvalidOption(name, f"{name} must be True or False, not {shown(value)}")
+    return value
 
 
 def _max_output(given: Mapping[str, Any], config: Config) -> int | None:
@@ -82,34 +92,41 @@ def _text_path(value: object, option: str) -> str:
         path = os.fsdecode(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise InvalidOption(option, f"{option} must be a path, not {shown(value)}") from None
-    if "\0" in path or not path:
+    if "\0" in path or not path or not encodable(path):
         raise InvalidOption(option, f"{option} must be a path, not {shown(value)}")
     return path
 
 
-def _variables(given: object, inherit: object) -> dict[str, str]:
-    if not isinstance(inherit, bool):
-        raise InvalidOption("inherit_env", f"inherit_env must be True or False, not {shown(inherit)}")
+def _variables(given: object, inherit: bool) -> dict[str, str]:
     values = dict(os.environ) if inherit else {}
     if given is None:
         return values
-    if not hasattr(given, "items"):
-        raise InvalidOption("env", f"env must be a mapping of texts, not {type(given).__name__}")
+    if not isinstance(given, Mapping):
+        raise InvalidOption("env", f"env must be a mapping of texts, not {_type_name(given)}")
     values.update(_variable(name, value) for name, value in given.items())
     return values
 
 
 def _variable(name: object, value: object) -> tuple[str, str]:
     """Values may be secrets: messages never show them."""
-    if not isinstance(name, str) or not name or "=" in name or "\0" in name:
-        raise InvalidOption("env", f"env has a name that can't be one: {shown(name)}")
-    if not isinstance(value, str):
-        raise InvalidOption("env", f"env value of {name} must be text, not {type(value).__name__}")
-    if "\0" in value or not encodable(value + name):
+    if not isinstance(name, str):
+        raise InvalidOption("env", f"env has a name that is no text: {_type_name(name)}")
+    if not name or "=" in name or "\0" in name or not encodable(name):
+        before = shown(name.partition("=")[0])  # what comes after may be a value
         raise InvalidOption(
-            "env", f"env value of {name} can't be passed to a program (NUL or a lone surrogate)"
+            "env", f"env has a name that is empty or has '=', NUL or a lone surrogate: {before}"
+        )
+    if not isinstance(value, str):
+        raise InvalidOption("env", f"env value of {shown(name)} must be text, not {_type_name(value)}")
+    if "\0" in value or not encodable(value):
+        raise InvalidOption(
+            "env", f"env value of {shown(name)} can't be passed to a program (NUL or a lone surrogate)"
         )
     return name, value
+
+
+def _type_name(value: object) -> str:
+    return type(value).__name__
 
 
 def encodable(text: str) -> bool:
@@ -128,10 +145,19 @@ def _stdin(value: object) -> bytes | str | IO[Any] | None:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape")
+        return _encoded(value)
     if isinstance(value, os.PathLike):
         return _readable(_text_path(value, "stdin"))
     return _open_file(value)
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InvalidOption(
+            "stdin", f"stdin has a lone surrogate at character {error.start}: pass bytes instead"
+        ) from None
 
 
 def _readable(path: str) -> str:
@@ -139,7 +165,8 @@ def _readable(path: str) -> str:
         mode = os.stat(path).st_mode
     except OSError as error:
         raise InvalidOption("stdin", f"stdin {path!r}: {error.strerror}") from None
-    if stat.S_ISDIR(mode) or stat.S_ISFIFO(mode) or not os.access(path, os.R_OK):
+    is_file = stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+    if not is_file or not os.access(path, os.R_OK):
         raise InvalidOption("stdin", f"stdin {path!r} is not a file that can be read")
     return os.path.abspath(path)
 
@@ -149,6 +176,7 @@ def _open_file(value: Any) -> IO[Any]:
         value.fileno()
     except (AttributeError, OSError, ValueError):
         raise InvalidOption(
-            "stdin", f"stdin must be bytes, text, a path, an open file or None, not {shown(value)}"
+            "stdin",
+            f"stdin must be bytes, text, a path (pathlib.Path), an open file or None, not {shown(value)}",
         ) from None
     return value  # type: ignore[no-any-return]

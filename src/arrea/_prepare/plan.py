@@ -56,12 +56,23 @@ class Preparer:
             return self.command(index, element)
         except InvalidOption as error:
             return self.refused(index, element, error)
+        except Exception as error:  # noqa: BLE001 - of the element's own methods; others must not be lost for it
+            told = f"the command can't be read: its own code raised {type(error).__name__}"
+            return self.refused(index, element, InvalidOption("command", told))
 
     def refused(self, index: int, element: object, error: InvalidOption) -> Command:
         """A command that fails without starting."""
-        text = _as_text(element)
-        refusal = InvalidCommand(describe(index, text), str(error), code=error.code)
-        return Command(text, (), self._options.settings, _label_of(element), refusal)
+        text, label = _as_text(element), self._label_of(element)
+        refusal = InvalidCommand(describe(index, text, label), str(error), code=error.code)
+        return Command(text, (), self._options.settings, label, refusal)
+
+    def _label_of(self, element: object) -> object:
+        """The label of a task that is refused, unless that is what is wrong with it."""
+        label = element.options.get("label", self._label) if isinstance(element, Task) else self._label
+        try:
+            return check_label(label)
+        except InvalidOption:
+            return None
 
     def all_commands(self, elements: Sequence[object]) -> list[Command]:
         """A list, whole. Raises `TooManyCommands`, or `InvalidBatch` naming every bad element."""
@@ -115,8 +126,9 @@ def _command(element: object, options: Options, label: object) -> Command:
     if isinstance(element, (list, tuple)):
         words = _words(element)
         return Command(" ".join(map(_quoted, words)), words, options.settings, label)
+    later = "; functions can't be run yet" if callable(element) else ""
     raise InvalidOption(
-        "command", f"a command is text (a shell line) or a list of texts, not {shown(element)}"
+        "command", f"a command is text (a shell line) or a list of texts, not {shown(element)}{later}"
     )
 
 
@@ -165,10 +177,5 @@ def _as_text(element: object) -> str:
     if isinstance(element, Task):
         element = element.command
     if isinstance(element, (list, tuple)):
-        return " ".join(str(word) for word in element)
+        return " ".join(word if isinstance(word, str) else shown(word) for word in element)
     return element if isinstance(element, str) else shown(element)
-
-
-def _label_of(element: object) -> object:
-    label = element.options.get("label") if isinstance(element, Task) else None
-    return label if isinstance(label, (str, int)) else None

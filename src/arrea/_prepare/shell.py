@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+SH = ("/bin/sh", "-c")
 NO_START_FILES: Mapping[str, tuple[str, ...]] = {"zsh": ("-f",), "fish": ("--no-config",)}
 SILENCED: Mapping[str, tuple[str, ...]] = {"bash": ("BASH_ENV",)}
 
@@ -28,12 +29,14 @@ def find_shell(wanted: object, allowed: Sequence[str], variables: Mapping[str, s
     >>> find_shell(None, ("sh",), {})
     ('/bin/sh', '-c')
     """
-    if wanted is None or wanted == "sh":
-        return ("/bin/sh", "-c")
+    if wanted is None:
+        return SH
     if not isinstance(wanted, str) or not wanted or "\0" in wanted:
-        raise InvalidOption("shell", f"shell must be a name or a path, not {shown(wanted)}")
+        raise InvalidOption("shell", f"shell must be text, a name or a path, not {shown(wanted)}")
     shell = _users_own(variables) if wanted == "auto" else wanted
     _check_allowed(shell, allowed)
+    if shell == "sh":
+        return SH
     return (_path(shell, variables), *NO_START_FILES.get(os.path.basename(shell), ()), "-c")
 
 

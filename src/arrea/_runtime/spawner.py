@@ -33,29 +33,34 @@ PIDFD_WITHIN_S = 5.0
 class Spawners:
     """Up to `most` threads that start processes, one more whenever all are busy.
 
-    `deliver` is called from them with a `Child` or a `SpawnFailed`.
+    From these threads `started` is called with a `Child`, or `failed` with a `SpawnFailed`; the other methods are
+    for the reactor's thread only. pending: starts that were asked for and not delivered yet.
     """
 
     def __init__(
-        self, most: int, deliver: Callable[[Child | SpawnFailed], None], clock: Callable[[], float]
+        self,
+        most: int,
+        started: Callable[[Child], None],
+        failed: Callable[[SpawnFailed], None],
+        clock: Callable[[], float],
     ) -> None:
         self._most = most
-        self._deliver = deliver
+        self._started = started
+        self._failed = failed
         self._clock = clock
         self._requests: SimpleQueue[Spawn | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._pending = 0  # asked for and not delivered yet; the reactor's thread only
+        self.pending = 0
 
     def start(self, request: Spawn) -> None:
-        """Reactor's thread only."""
-        self._pending += 1
-        if self._pending > len(self._threads) < self._most:
+        self.pending += 1
+        if self.pending > len(self._threads) < self._most:
             self._add_thread()
         self._requests.put(request)
 
     def delivered(self) -> None:
-        """The reactor took a delivery. Reactor's thread only."""
-        self._pending -= 1
+        """The reactor took what became of a start."""
+        self.pending -= 1
 
     def stop(self) -> None:
         for _ in self._threads:
@@ -73,11 +78,12 @@ class Spawners:
     def _run(self) -> None:
         while (request := self._requests.get()) is not None:
             try:
-                self._deliver(launch(request, self._clock))
+                self._started(launch(request, self._clock))
             except OSError as error:
-                self._deliver(SpawnFailed(request.attempt, error, error.errno in TRANSIENT))
-            except ValueError as error:  # such as a NUL byte in an argument
-                self._deliver(SpawnFailed(request.attempt, OSError(errno.EINVAL, str(error)), False))
+                self._failed(SpawnFailed(request.attempt, error, error.errno in TRANSIENT))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the task must not be lost
+                reason = OSError(errno.EINVAL, f"{type(error).__name__}: {error}")
+                self._failed(SpawnFailed(request.attempt, reason, transient=False))
 
 
 def launch(request: Spawn, clock: Callable[[], float]) -> Child:

@@ -1,0 +1,1 @@
+"""The engine under random scripts, faults and a fake clock."""

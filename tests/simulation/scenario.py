@@ -1,0 +1,286 @@
+"""A scenario: everything that happens to one engine, as a plain value that can be printed, shrunk and replayed.
+
+Times are milliseconds, small and round, so that exits, timeouts, answers and cancels often meet in one instant.
+"""
+
+import errno
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from arrea._model.errors import InvalidCommand
+from arrea._model.plan import Plan
+from arrea._model.policy import Policy
+from arrea._model.task import Command, Settings, Variables
+from arrea.testing import Fate
+
+
+def _short(self: Any) -> str:
+    """Only what isn't the default; what is printed can be pasted as a regression test."""
+    plain = self._field_defaults
+    shown = (f"{n}={v!r}" for n, v in zip(self._fields, self, strict=True) if n not in plain or v != plain[n])
+    return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Start(NamedTuple):
+    """What becomes of one start of a task; see `arrea.testing.Fate`. fails: "", "permanent", "transient"."""
+
+    runs: float | None = 1
+    exit_code: int = 0
+    signal: int = 0
+    lost: bool = False
+    starts: float = 0
+    fails: str = ""
+    on_term: float | None = 0
+    on_kill: float | None = 0
+    warns: bool = False
+
+    __repr__ = _short
+
+
+class Says(NamedTuple):
+    """A policy's own function: its answer to each retry count in turn, then "continue"; how long each takes."""
+
+    answers: tuple[tuple[str, float | None], ...] = ()
+
+    __repr__ = _short
+
+    def __call__(self, error: object, retry_count: int = 0, context: object = None) -> object:
+        said = self.at(retry_count)[0]
+        if said == "raise":
+            raise ValueError("scripted")
+        return {"nonsense": "maybe", "number": 7, "yes": True, "no": []}.get(said, said)
+
+    def at(self, retry_count: int) -> tuple[str, float | None]:
+        return self.answers[retry_count] if retry_count < len(self.answers) else ("continue", 0)
+
+
+class Rules(NamedTuple):
+    """The fields of a `Policy`."""
+
+    on_error: str | Says = "continue"
+    on_timeout: str = "continue"
+    on_warning: str = "log"
+    max_retries: int = 0
+    retry_delay: float = 0
+    backoff: str = "constant"
+    jitter: float = 0.0
+    max_delay: float = 60_000
+    retry_on: tuple[Any, ...] | Says | None = None
+    total_retries: int | None = None
+    on_stop: str = "finish"
+    max_failures: int | float | None = None
+
+    __repr__ = _short
+
+
+class Job(NamedTuple):
+    """A task: its starts (the last one goes on), its timeout, and rules of its own if it has any."""
+
+    starts: tuple[Start, ...] = (Start(),)
+    timeout: float | None = None
+    refused: bool = False
+    rules: Rules | None = None
+
+    __repr__ = _short
+
+
+class Lot(NamedTuple):
+    """A batch. window: None for a list; else it is fed, `feed_size` at a time, each `feed_every` (None: never)."""
+
+    jobs: tuple[Job, ...]
+    at: float = 0
+    workers: int = 1
+    rules: Rules = Rules()
+    deadline: float | None = None
+    grace: float = 5
+    window: int | None = None
+    feed_every: float | None = 1
+    feed_size: int = 500
+
+    __repr__ = _short
+
+
+class Cancel(NamedTuple):
+    at: float
+    lot: int
+    hard: bool = False
+
+    __repr__ = _short
+
+
+class Scenario(NamedTuple):
+    """noise: the seed of all that disturbs. doubles, lates, rebuilds: how likely each is, per turn."""
+
+    lots: tuple[Lot, ...]
+    max_workers: int = 1
+    cancels: tuple[Cancel, ...] = ()
+    noise: int = 0
+    doubles: float = 0.0
+    lates: float = 0.0
+    rebuilds: float = 0.0
+
+    __repr__ = _short
+
+
+# ── from a scenario to what the engine takes ──────────────────────────────────────────────────────
+
+NO_VARIABLES = Variables({})
+ERRORS = {
+    "permanent": OSError(errno.ENOENT, "No such file or directory"),
+    "transient": OSError(errno.EAGAIN, "Resource temporarily unavailable"),
+}
+
+
+def make_fate(start: Start) -> Fate:
+    return Fate(
+        runs=start.runs,
+        exit_code=start.exit_code,
+        signal=start.signal,
+        status_lost=start.lost,
+        starts=start.starts,
+        error=ERRORS.get(start.fails),
+        transient=start.fails == "transient",
+        on_term=start.on_term,
+        on_kill=start.on_kill,
+        warnings=("warning: scripted",) if start.warns else (),
+    )
+
+
+def make_policy(rules: Rules) -> Policy:
+    return Policy(timeout=None, **rules._asdict())
+
+
+def make_plan(lot: Lot, commands: list[Command], policy: Policy) -> Plan:
+    return Plan(
+        "sim",
+        commands if lot.window is None else [],
+        workers=lot.workers,
+        policy=policy,
+        deadline_ms=lot.deadline,
+        kill_grace_ms=lot.grace,
+        open=lot.window is not None,
+        window=lot.window or 500,
+    )
+
+
+def make_command(index: int, job: Job, policy: Policy) -> Command:
+    settings = Settings(
+        policy=policy if job.rules is None else make_policy(job.rules),
+        timeout_ms=job.timeout,
+        cwd=None,
+        variables=NO_VARIABLES,
+        stdin=None,
+        max_output_bytes=None,
+        inherit_output=False,
+    )
+    refusal = InvalidCommand(f"task {index}", "scripted") if job.refused else None
+    return Command(f"job {index}", ("job",), settings, refusal=refusal)
+
+
+# ── random scenarios ──────────────────────────────────────────────────────────────────────────────
+
+TIMES = (0, 0, 1, 1, 2, 3, 5, 8, 10, 20)
+PLAIN_ANSWERS = ("retry", "retry", "retry", "stop", "continue", "nonsense", "number", "raise")
+RETRY_ON = (
+    *(None,) * 8,
+    (1,),
+    ("SIGSEGV", "timeout"),
+    Says((("yes", 1),)),
+    Says((("no", 5000),)),
+    Says((("raise", 0),)),
+    Says((("yes", None),)),
+)
+ANSWER_TIMES = (0, 0, 0, 1, 2, 5, 10, 4999, 5000, 5001, None)
+
+
+def scenario_of(seed: int) -> Scenario:
+    return random_scenario(random.Random(seed))
+
+
+def random_scenario(source: random.Random) -> Scenario:
+    """Any scenario; small ones are the likeliest. Takes all its chance from `source.random()`."""
+    chance = source.random
+    lots = tuple(_lot(chance) for _ in range(_pick(chance, (1, 1, 2, 2, 3, 4))))
+    return Scenario(
+        lots,
+        max_workers=_pick(chance, (1, 2, 3, 4)),
+        cancels=_cancels(chance, len(lots)),
+        noise=int(chance() * 1_000_000),
+        doubles=_pick(chance, (0.0, 0.1, 0.3)),
+        lates=_pick(chance, (0.0, 0.0, 0.2)),
+        rebuilds=_pick(chance, (0.0, 0.05, 0.3)),
+    )
+
+
+def _pick(chance: Callable[[], float], choices: Sequence[Any]) -> Any:
+    return choices[min(int(chance() * len(choices)), len(choices) - 1)]
+
+
+def _cancels(chance: Callable[[], float], lots: int) -> tuple[Cancel, ...]:
+    count = _pick(chance, (0, 0, 0, 1, 1, 2, 3))
+    return tuple(Cancel(_pick(chance, (*TIMES, 30, 40)), int(chance() * lots), chance() < 0.4) for _ in range(count))
+
+
+def _lot(chance: Callable[[], float]) -> Lot:
+    rules = _rules(chance)
+    fed = chance() < 0.25
+    return Lot(
+        tuple(_job(chance) for _ in range(_pick(chance, (0, 1, 2, 3, 3, 4, 5, 6)))),
+        at=_pick(chance, TIMES),
+        workers=_pick(chance, (1, 2, 3, 4)),
+        rules=rules,
+        deadline=_pick(chance, (None, None, None, 1, 3, 10, 20, 50)),
+        grace=_pick(chance, (0, 1, 5, 10)),
+        window=_pick(chance, (1, 2, 3, 500)) if fed else None,
+        feed_every=_pick(chance, (0, 1, 1, 2, 5, 10, 20, None)) if fed else 1,
+        feed_size=_pick(chance, (1, 2, 500)) if fed else 500,
+    )
+
+
+def _job(chance: Callable[[], float]) -> Job:
+    return Job(
+        tuple(_start(chance) for _ in range(_pick(chance, (1, 1, 2, 3)))),
+        timeout=_pick(chance, (None, None, 1, 2, 3, 5, 10, 20)),
+        refused=chance() < 0.04,
+        rules=_rules(chance) if chance() < 0.1 else None,
+    )
+
+
+def _start(chance: Callable[[], float]) -> Start:
+    starts = _pick(chance, (0, 0, 0, 0, 1, 5))
+    if chance() < 0.12:
+        return Start(starts=starts, fails=_pick(chance, ("permanent", "transient", "transient")))
+    ends = _pick(chance, ("well", "well", "well", "badly", "badly", "signal", "lost", "warns"))
+    return Start(
+        runs=None if chance() < 0.06 else _pick(chance, TIMES),
+        exit_code=_pick(chance, (1, 2)) if ends == "badly" else 0,
+        signal=11 if ends == "signal" else 0,
+        lost=ends == "lost",
+        starts=starts,
+        on_term=_pick(chance, (0, 0, 0, 1, 5, 10, None)),
+        on_kill=None if chance() < 0.05 else _pick(chance, (0, 0, 1)),
+        warns=ends == "warns",
+    )
+
+
+def _rules(chance: Callable[[], float]) -> Rules:
+    return Rules(
+        on_error=_pick(chance, ("retry", "retry", "retry", "stop", "continue", None)) or _says(chance),
+        on_timeout=_pick(chance, ("retry", "retry", "stop", "continue")),
+        on_warning=_pick(chance, ("log", "notify", "continue", "promote_to_error")),
+        max_retries=_pick(chance, (0, 1, 2, 3)),
+        retry_delay=_pick(chance, (0, 1, 2, 5, 10)),
+        backoff=_pick(chance, ("constant", "exponential")),
+        jitter=_pick(chance, (0.0, 0.0, 0.5, 1.0)),
+        max_delay=_pick(chance, (0, 5, 60_000)),
+        retry_on=_pick(chance, RETRY_ON),
+        total_retries=_pick(chance, (None, None, None, 0, 1, 3)),
+        on_stop=_pick(chance, ("finish", "kill")),
+        max_failures=_pick(chance, (None, None, None, 1, 2, 0.5, 1.0)),
+    )
+
+
+def _says(chance: Callable[[], float]) -> Says:
+    count = _pick(chance, (1, 2, 4))
+    return Says(tuple((_pick(chance, PLAIN_ANSWERS), _pick(chance, ANSWER_TIMES)) for _ in range(count)))
