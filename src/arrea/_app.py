@@ -167,17 +167,17 @@ def _log_warnings(event: Emit) -> None:
 
 
 def _iterator(commands: object) -> Iterator[object]:
-    if isinstance(commands, (str, bytes, Task)):
-        raise InvalidOption(
-            "commands",
-            f"commands must be a list or an iterator of commands, not one command: {shown(commands)}",
-        )
+    if isinstance(commands, (str, bytes, bytearray, memoryview, Task)):
+        raise InvalidOption("commands", f"{COMMANDS_EXPECTED}, not one command: {shown(commands)}")
+    if hasattr(commands, "keys"):  # its keys are hardly what was meant
+        raise InvalidOption("commands", f"{COMMANDS_EXPECTED}, not a mapping: {shown(commands)}")
     try:
         return iter(commands)  # type: ignore[call-overload, no-any-return]
     except TypeError:
-        raise InvalidOption(
-            "commands", f"commands must be a list or an iterator, not {shown(commands)}"
-        ) from None
+        raise InvalidOption("commands", f"{COMMANDS_EXPECTED}, not {shown(commands)}") from None
+
+
+COMMANDS_EXPECTED = "commands must be a list or an iterator of commands"
 
 
 def _chance() -> float:

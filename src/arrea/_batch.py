@@ -6,10 +6,11 @@ append. Callers wait in their own thread, and there too the iterator of an open 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
-from arrea._model.errors import not_started
+from arrea._model.errors import EngineStopped, not_started
 from arrea._model.result import BatchResult, Result
 from arrea._model.step import Outcome
 from arrea._model.task import describe
@@ -18,7 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from arrea._model.errors import EngineStopped
     from arrea._model.plan import Plan
     from arrea._model.step import Close
     from arrea._model.task import Command
@@ -85,8 +85,10 @@ class Batch:
         self._over = threading.Event()
         self._changed = threading.Condition()
         self._watching = 0
+        self._feeds_itself = False
         self._reactor: Reactor | None = None
         self._number = 0
+        self._pid = os.getpid()
 
     def __repr__(self) -> str:
         return f"<Batch {self.id} {'over' if self.done else f'{len(self._arrived)} results so far'}>"
@@ -130,7 +132,7 @@ class Batch:
 
         Returns at once.
         """
-        if self._reactor is not None:
+        if self._reactor is not None and self._is_ours:
             self._reactor.cancel(self._number)
 
     def __iter__(self) -> Iterator[Result]:
@@ -156,7 +158,7 @@ class Batch:
 
         Another exception meanwhile (a second Ctrl-C) kills at once.
         """
-        if self._reactor is None or self.done:
+        if self._reactor is None or self.done or not self._is_ours:
             return
         try:
             self.cancel()
@@ -168,61 +170,87 @@ class Batch:
 
     # ── waiting ───────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def _is_ours(self) -> bool:
+        """False in the child of a fork: the reactor runs in the parent only."""
+        return self._pid == os.getpid()
+
+    def _check_ours(self) -> None:
+        if not self.done and not self._is_ours:
+            raise EngineStopped(f"batch {self.id} belongs to the process that forked this one")
+
     def _wait_until_over(self, until: float | None) -> None:
-        while self._is_fed_by_callers and self._await(len(self._arrived), until):
-            pass
+        self._check_ours()
+        while not self.done and self._feed is not None and not self._feeds_itself:
+            self._await(len(self._arrived), until)
         if not self._over.wait(None if until is None else max(0.0, until - time.monotonic())):
             raise TimeoutError(f"batch {self.id} is still running")
-
-    @property
-    def _is_fed_by_callers(self) -> bool:
-        return self._feed is not None and not self.done
+        self._account_for_the_late()
 
     def _await(self, seen: int, until: float | None) -> bool:
         """Waits for a result after the first `seen`, pulling the source meanwhile. False: there will be none."""
-        while len(self._arrived) <= seen:
-            if self.done:
-                return len(self._arrived) > seen
-            if self._room and self._feed is not None and self._feed.open and self._claim_feed():
-                continue
-            self._wait_for_change(seen, until)
-        return True
+        self._check_ours()
+        while len(self._arrived) <= seen and not self.done:
+            if self._may_feed:
+                self._feed_once()
+            else:
+                self._wait_for_change(seen, until)
+        if self.done:
+            self._account_for_the_late()
+        return len(self._arrived) > seen
 
     def _wait_for_change(self, seen: int, until: float | None) -> None:
+        """Until there is a result after the first `seen`, room for more commands, or the end."""
         with self._changed:
             self._watching += 1
             try:
-                while len(self._arrived) <= seen and not self.done and not self._wants_feeding:
-                    left = None if until is None else until - time.monotonic()
-                    if not self._changed.wait(left) and left is not None:
+                while len(self._arrived) <= seen and not self.done and not self._may_feed:
+                    left = None if until is None else max(0.0, until - time.monotonic())
+                    if not self._changed.wait(left):
                         raise TimeoutError(f"batch {self.id} is still running")
             finally:
                 self._watching -= 1
+
+    # ── the source of an open batch ───────────────────────────────────────────────────────────────
+
+    def feed_in_background(self) -> None:
+        """For `submit`: nobody may ever wait, so a thread of its own pulls the source, and nobody else does."""
+        if self._feed is not None:
+            self._feeds_itself = True
+            threading.Thread(target=self._feed_all, name="arrea-feeder", daemon=True).start()
+
+    def _feed_all(self) -> None:
+        assert self._feed is not None
+        while self._feed.open and not self.done:
+            if self._wants_feeding:
+                self._feed_once()
+            else:
+                self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
+        with self._changed:
+            self._watching += 1
+            try:
+                self._changed.wait_for(lambda: self._wants_feeding or self.done)
+            finally:
+                self._watching -= 1
+
+    @property
+    def _may_feed(self) -> bool:
+        """Whether a waiting caller should pull the source."""
+        return self._wants_feeding and not self._feeds_itself
 
     @property
     def _wants_feeding(self) -> bool:
         return self._room > 0 and self._feed is not None and self._feed.open
 
-    def _claim_feed(self) -> bool:
-        """Pulls the source once; True when something was fed."""
+    def _feed_once(self) -> None:
         feed, reactor = self._feed, self._reactor
         assert feed is not None and reactor is not None
         commands = feed.pull(self._room)
-        self._room -= len(commands)
+        with self._changed:  # the reactor adds to it in another thread
+            self._room -= len(commands)
         reactor.feed(self._number, commands, last=not feed.open)
-        return True
-
-    def feed_in_background(self) -> None:
-        """For `submit`: nobody may ever wait, so a thread pulls the source."""
-        if self._feed is not None:
-            threading.Thread(target=self._feed_all, name="arrea-feeder", daemon=True).start()
-
-    def _feed_all(self) -> None:
-        while not self.done and self._feed is not None and self._feed.open:
-            if not self._wants_feeding:
-                self._wait_for_change(len(self._arrived), None)
-            elif not self.done:
-                self._claim_feed()
 
     # ── results ───────────────────────────────────────────────────────────────────────────────────
 
@@ -238,6 +266,15 @@ class Batch:
         arrived = [result for result in self._arrived if result is not None]
         results = sorted(arrived, key=lambda result: result.index)
         return BatchResult(self.id, results, close.retried, close.duration_ms, close.stopped_by)
+
+    def _account_for_the_late(self) -> None:
+        """Commands that were pulled while the batch stopped: the engine took them no longer."""
+        if self._feed is None or self._close is None:
+            return
+        first, commands = self._feed.last
+        self._feed.last = (0, [])
+        late = [pulled for pulled in enumerate(commands, first) if pulled[0] >= self._close.total]
+        self._never_started(late, self._close.stopped_by or "stop")
 
     def _never_started(self, tasks: Sequence[tuple[int, Command]], reason: str) -> None:
         for index, command in tasks:

@@ -282,6 +282,11 @@ class FakeRuntime:
         results = [Result(plan.batch_id, outcome, 0.0) for outcome in outcomes]
         return BatchResult(plan.batch_id, results, close.retried, close.duration_ms, close.stopped_by)
 
+    @property
+    def running(self) -> list[AttemptId]:
+        """The attempts whose process runs, or is being started."""
+        return list(self._processes)
+
     # ── time ──────────────────────────────────────────────────────────────────────────────────────
 
     def next_at(self) -> float | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from arrea._engine.leader import Leader
 from arrea._engine.registry import BatchRecord
-from arrea._engine.worker import ANSWER_WITHIN_MS, GIVE_UP_AFTER_MS
+from arrea._engine.worker import GIVE_UP_AFTER_MS
 from arrea._model.plan import Plan
 from arrea._model.result import Ending
 from arrea._model.step import (
@@ -89,19 +89,38 @@ class BatchBook:
     """A batch, from its submission on. kills, hard: it was cancelled (hard), or its deadline passed."""
 
     __slots__ = (
-        "closed", "deadline_at", "failed", "fed", "hard", "kills", "live", "may_kill", "plan", "retried",
-        "sequence", "settled", "stopped", "wanted", "workers",
+        "closed", "commands", "deadline_at", "failed", "hard", "kills", "live", "may_kill", "number", "plan",
+        "retried", "sequence", "settled", "stopped_at", "wanted", "workers",
     )  # fmt: skip
 
-    def __init__(self, plan: Plan, now: float) -> None:
+    def __init__(self, number: int, plan: Plan, now: float) -> None:
+        self.number = number
         self.plan = plan
         self.deadline_at = NEVER if plan.deadline_ms is None else now + plan.deadline_ms
-        self.fed = len(plan.commands)
+        self.commands: list[Command] = []
+        self.may_kill = plan.policy.on_stop == "kill"
+        self.add(plan.commands)
         self.workers: dict[int, WorkerBook] = {}
         self.live: dict[int, WorkerBook] = {}
         self.settled: set[int] = set()
         self.wanted = self.retried = self.failed = self.sequence = 0
-        self.stopped = self.kills = self.hard = self.closed = self.may_kill = False
+        self.stopped_at = NEVER
+        self.kills = self.hard = self.closed = False
+
+    def add(self, commands: Sequence[Command]) -> None:
+        self.commands += commands
+        self.may_kill = self.may_kill or any(c.settings.policy.on_stop == "kill" for c in commands)
+
+    @property
+    def fed(self) -> int:
+        return len(self.commands)
+
+    @property
+    def stopped(self) -> bool:
+        return self.stopped_at < NEVER
+
+    def stop(self, now: float) -> None:
+        self.stopped_at = min(self.stopped_at, now)
 
 
 class Watch:
@@ -115,8 +134,11 @@ class Watch:
         self._most_timers = 0
         self._gone: set[tuple[int, int, int]] = set()
 
-    def after_step(self, now: float, inputs: Sequence[Input], effects: Sequence[Effect], leader: Leader) -> None:
+    def after_step(
+        self, now: float, inputs: Sequence[Input], effects: Sequence[Effect], leader: Leader
+    ) -> None:
         check(now >= self._now, "time went back")
+        self._leader = leader
         self._now = now
         self._gone.clear()
         for given in inputs:
@@ -127,7 +149,8 @@ class Watch:
                 INPUTS[type(given)](self, given)
         for batch in self.open.values():
             if now >= batch.deadline_at:
-                batch.stopped = batch.kills = True
+                batch.stop(now)
+                batch.kills = True
         for effect in effects:
             EFFECTS[type(effect)](self, effect)
         self._check_registry(leader)
@@ -149,17 +172,18 @@ class Watch:
     # ── inputs ────────────────────────────────────────────────────────────────────────────────────
 
     def _submitted(self, given: Submitted) -> None:
-        self.batches[given.number] = self.open[given.number] = BatchBook(given.plan, self._now)
+        self.batches[given.number] = self.open[given.number] = BatchBook(given.number, given.plan, self._now)
 
     def _fed(self, given: Fed) -> None:
         batch = self.batches[given.batch]
-        batch.fed += len(given.commands)
+        batch.add(given.commands)
         batch.wanted -= len(given.commands)
 
     def _cancelled(self, given: Cancelled) -> None:
         batch = self.open.get(given.batch)
         if batch is not None:
-            batch.stopped = batch.kills = True
+            batch.stop(self._now)
+            batch.kills = True
             batch.hard = batch.hard or given.hard
 
     def _current(self, attempt: tuple[int, int, int]) -> WorkerBook | None:
@@ -222,7 +246,8 @@ class Watch:
         batch = self._batch(attempt[0])
         worker = batch.workers[attempt[1]]
         check(worker.attempt == attempt and worker.spawned_at < NEVER, "a signal to nobody", attempt)
-        check(not worker.ended or (attempt in self._gone and batch.stopped), "a signal to the dead", attempt)
+        stopping = batch.may_kill or worker.spawned_at == self._now
+        check(not worker.ended or (attempt in self._gone and stopping), "a signal to the dead", attempt)
         return batch, worker
 
     def _terminate(self, effect: Terminate) -> None:
@@ -257,7 +282,9 @@ class Watch:
 
     def _emit(self, event: Emit) -> None:
         batch = self._batch(event.batch)
-        check(event.sequence == batch.sequence + 1 and event.at == self._now, "event out of order", event.type)
+        check(
+            event.sequence == batch.sequence + 1 and event.at == self._now, "event out of order", event.type
+        )
         batch.sequence += 1
         if event.index is not None:
             self._worker_event(batch, event, event.index)
@@ -267,7 +294,7 @@ class Watch:
     def _worker_event(self, batch: BatchBook, event: Emit, index: int) -> None:
         if event.type == "worker_started":
             check(index not in batch.workers, "started twice", index)
-            worker = batch.workers[index] = WorkerBook(self._commands(event.batch, index))
+            worker = batch.workers[index] = WorkerBook(batch.commands[index])
             worker.started = True
             return
         worker = batch.workers[index]
@@ -279,9 +306,6 @@ class Watch:
         elif event.type == "retry":
             self._retry(batch, worker, event.data[1])
 
-    def _commands(self, batch: int, index: int) -> Command:
-        return self.leader.registry.batches[batch].live[index].command
-
     def _timeout(self, worker: WorkerBook) -> None:
         limit = worker.command.settings.timeout_ms
         check(not worker.ended, "a timeout of what has ended", worker.attempt)
@@ -290,7 +314,7 @@ class Watch:
 
     def _retry(self, batch: BatchBook, worker: WorkerBook, delay: float) -> None:
         policy = worker.command.settings.policy
-        check(worker.ended and not batch.stopped, "a retry that mustn't be", worker.attempt)
+        check(worker.ended and batch.stopped_at >= self._now, "a retry that mustn't be", worker.attempt)
         full = policy.delay_ms(worker.retries, 0.5)
         spread = full * policy.jitter + 1e-6
         check(full - spread <= delay <= full + spread, "delay", delay, "instead of", full)
@@ -327,19 +351,28 @@ class Watch:
         check(well == (error is None), "exited", ending and ending.status, "but came to", error)
         if error is None:
             return
-        check(error.code != "timeout" or worker.timed_out or worker.retries, "a timeout that wasn't", outcome.index)
-        check(error.code != "cancelled" or batch.stopped or batch.may_kill, "cancelled by nobody", outcome.index)
+        check(
+            error.code != "timeout" or worker.timed_out or worker.retries,
+            "a timeout that wasn't",
+            outcome.index,
+        )
+        check(
+            error.code != "cancelled" or batch.stopped or batch.may_kill, "cancelled by nobody", outcome.index
+        )
         check(error.code != "deadline" or self._now >= batch.deadline_at, "deadline before its time")
         action = policy.on_timeout if error.code == "timeout" else policy.on_error
         limit = batch.plan.policy.total_retries
         free = limit is None or batch.retried < limit
         owed = action == "retry" and policy.retry_on is None and free and worker.retries < policy.max_retries
-        check(not owed or batch.stopped or self._may_stop(batch) or error.code in FROM_OUTSIDE, "no retry of", error)
+        check(
+            not owed or batch.stopped or self._may_stop(batch) or error.code in FROM_OUTSIDE,
+            "no retry of",
+            error,
+        )
 
     def _may_stop(self, batch: BatchBook) -> bool:
         """The stop of this very turn shows only in the registry."""
-        number = next(n for n, book in self.open.items() if book is batch)
-        record = self.leader.registry.batches.get(number)
+        record = self._leader.registry.batches.get(batch.number)
         return record is None or record.stopping is not None
 
     def _note_stop(self, batch: BatchBook, worker: WorkerBook | None, outcome: Outcome) -> None:
@@ -347,16 +380,16 @@ class Watch:
         assert outcome.error is not None
         allowed = batch.plan.policy.failures_allowed(batch.fed)
         if allowed is not None and batch.failed >= allowed:
-            batch.stopped = True
+            batch.stop(self._now)
         if worker is None or outcome.error.code in FROM_OUTSIDE:
             return
         policy = worker.command.settings.policy
         if (policy.on_timeout if outcome.error.code == "timeout" else policy.on_error) == "stop":
-            batch.stopped = True
+            batch.stop(self._now)
 
     def _abandon(self, effect: Abandon) -> None:
         batch = self._batch(effect.batch)
-        batch.stopped = True
+        batch.stop(self._now)
         for index, _ in effect.tasks:
             check(index not in batch.workers, "abandoned, but started:", index)
             self._settle(batch, index)
@@ -365,15 +398,17 @@ class Watch:
         batch = self._batch(effect.batch)
         check(not batch.live, "closed while something runs")
         check(batch.settled == set(range(effect.total)), "closed without", effect.total, batch.settled)
-        check(effect.total <= batch.fed and (batch.plan.open or effect.total == batch.fed), "total", effect.total)
+        check(
+            effect.total <= batch.fed and (batch.plan.open or effect.total == batch.fed),
+            "total",
+            effect.total,
+        )
         check(effect.retried == batch.retried, "retried", effect.retried, "instead of", batch.retried)
         check(not batch.stopped or effect.stopped_by or effect.total == batch.fed, "stopped by nothing")
         batch.closed = True
         del self.open[effect.batch]
 
     # ── the registry and the indexes ──────────────────────────────────────────────────────────────
-
-    leader: Leader
 
     def _check_registry(self, leader: Leader) -> None:
         registry = leader.registry
@@ -382,31 +417,54 @@ class Watch:
         for number, record in registry.batches.items():
             numbers += self._check_batch(record, self.open[number])
         slots = registry.slots
-        check(slots.used == self.live == len(numbers), "slots", slots.used, "live", self.live, "tokens", len(numbers))
+        check(
+            slots.used == self.live == len(numbers),
+            "slots",
+            slots.used,
+            "live",
+            self.live,
+            "tokens",
+            len(numbers),
+        )
         check(slots.used <= slots.capacity <= slots.limit, "slots", slots.used, slots.capacity, slots.limit)
         check(slots.capacity >= 1 and len(set(numbers)) == len(numbers), "engine slots", numbers)
 
     def _check_batch(self, record: BatchRecord, book: BatchBook) -> list[int]:
         """The numbers of the engine's slots that it holds."""
         held = [worker for worker in record.live.values() if worker.tokens]
-        check(record.slots.used == len(held) == len(book.live), "slots of batch", record.number, record.slots.used)
+        check(
+            record.slots.used == len(held) == len(book.live),
+            "slots of batch",
+            record.number,
+            record.slots.used,
+        )
         check(record.slots.used <= record.slots.limit, "slots of batch", record.slots.used)
-        check(book.live.keys() == {worker.index for worker in held}, "who holds a slot in batch", record.number)
+        check(
+            book.live.keys() == {worker.index for worker in held}, "who holds a slot in batch", record.number
+        )
         check(all(worker.tokens[1].number == book.live[worker.index].slot for worker in held), "slot numbers")
         left = record.total - len(book.settled)
         check(left == len(record.live) + len(record.waiting), "lost or doubled tasks in batch", record.number)
         check(record.done == len(book.settled) and record.failed == book.failed, "counts of", record.number)
-        check(record.stopping is None or not (record.waiting or record.again or record.open), "stopped, but waits")
+        check(
+            record.stopping is None or not (record.waiting or record.again or record.open),
+            "stopped, but waits",
+        )
         check(not book.stopped or record.stopping is not None, "goes on after its stop:", record.number)
         if record.stopping is not None:
-            book.stopped = True
+            book.stop(self._now)
         return [worker.tokens[0].number for worker in held]
 
     def _check_indexes(self, leader: Leader) -> None:
         registry, now = leader.registry, self._now
         ready = [batch.number for batch in leader._ready]
         startable = {batch.number for batch in registry.batches.values() if batch.startable}
-        check(len(ready) == len(startable) and startable == set(ready) == leader._queued, "ready", ready, startable)
+        check(
+            len(ready) == len(startable) and startable == set(ready) == leader._queued,
+            "ready",
+            ready,
+            startable,
+        )
         check(not ready or registry.slots.full, "slots are free, and nothing starts")
         turns = [batch.turn for batch in leader._ready]
         check(turns == sorted(turns), "turns", turns)
@@ -437,7 +495,7 @@ class Watch:
         check(worker.signalled or not late, "runs on after its timeout", attempt)
         check(worker.signalled or not batch.kills, "runs on after its batch", attempt)
         check(worker.killed_at < NEVER or not batch.hard, "runs on after a hard cancel", attempt)
-        over = now >= worker.terminated_at + batch.plan.kill_grace_ms
+        over = now > worker.terminated_at and now >= worker.terminated_at + batch.plan.kill_grace_ms
         check(worker.killed_at < NEVER or not over, "runs on after the grace", attempt)
         given_up = now >= worker.killed_at + GIVE_UP_AFTER_MS
         check(worker.forgotten_at < NEVER or not given_up, "waited for in vain", attempt)
@@ -465,4 +523,3 @@ EFFECTS: dict[type, Callable[..., None]] = {
     Abandon: Watch._abandon,
     Close: Watch._close,
 }
-ANSWER_LIMIT = ANSWER_WITHIN_MS

@@ -38,21 +38,30 @@ class Start(NamedTuple):
     __repr__ = _short
 
 
-class Says(NamedTuple):
-    """A policy's own function: its answer to each retry count in turn, then "continue"; how long each takes."""
+class Answer(NamedTuple):
+    """after: how long it takes, None for ever."""
 
-    answers: tuple[tuple[str, float | None], ...] = ()
+    said: str = "continue"
+    after: float | None = 0
+
+    __repr__ = _short
+
+
+class Says(NamedTuple):
+    """A policy's own function: its answer to each retry count in turn, then "continue"."""
+
+    answers: tuple[Answer, ...] = ()
 
     __repr__ = _short
 
     def __call__(self, error: object, retry_count: int = 0, context: object = None) -> object:
-        said = self.at(retry_count)[0]
+        said = self.at(retry_count).said
         if said == "raise":
             raise ValueError("scripted")
         return {"nonsense": "maybe", "number": 7, "yes": True, "no": []}.get(said, said)
 
-    def at(self, retry_count: int) -> tuple[str, float | None]:
-        return self.answers[retry_count] if retry_count < len(self.answers) else ("continue", 0)
+    def at(self, retry_count: int) -> Answer:
+        return self.answers[retry_count] if retry_count < len(self.answers) else Answer()
 
 
 class Rules(NamedTuple):
@@ -186,10 +195,10 @@ RETRY_ON = (
     *(None,) * 8,
     (1,),
     ("SIGSEGV", "timeout"),
-    Says((("yes", 1),)),
-    Says((("no", 5000),)),
-    Says((("raise", 0),)),
-    Says((("yes", None),)),
+    Says((Answer("yes", 1),)),
+    Says((Answer("no", 5000),)),
+    Says((Answer("raise", 0),)),
+    Says((Answer("yes", None),)),
 )
 ANSWER_TIMES = (0, 0, 0, 1, 2, 5, 10, 4999, 5000, 5001, None)
 
@@ -219,7 +228,9 @@ def _pick(chance: Callable[[], float], choices: Sequence[Any]) -> Any:
 
 def _cancels(chance: Callable[[], float], lots: int) -> tuple[Cancel, ...]:
     count = _pick(chance, (0, 0, 0, 1, 1, 2, 3))
-    return tuple(Cancel(_pick(chance, (*TIMES, 30, 40)), int(chance() * lots), chance() < 0.4) for _ in range(count))
+    return tuple(
+        Cancel(_pick(chance, (*TIMES, 30, 40)), int(chance() * lots), chance() < 0.4) for _ in range(count)
+    )
 
 
 def _lot(chance: Callable[[], float]) -> Lot:
@@ -230,7 +241,7 @@ def _lot(chance: Callable[[], float]) -> Lot:
         at=_pick(chance, TIMES),
         workers=_pick(chance, (1, 2, 3, 4)),
         rules=rules,
-        deadline=_pick(chance, (None, None, None, 1, 3, 10, 20, 50)),
+        deadline=_pick(chance, (None, None, None, None, None, 3, 20, 50)),
         grace=_pick(chance, (0, 1, 5, 10)),
         window=_pick(chance, (1, 2, 3, 500)) if fed else None,
         feed_every=_pick(chance, (0, 1, 1, 2, 5, 10, 20, None)) if fed else 1,
@@ -283,4 +294,6 @@ def _rules(chance: Callable[[], float]) -> Rules:
 
 def _says(chance: Callable[[], float]) -> Says:
     count = _pick(chance, (1, 2, 4))
-    return Says(tuple((_pick(chance, PLAIN_ANSWERS), _pick(chance, ANSWER_TIMES)) for _ in range(count)))
+    return Says(
+        tuple(Answer(_pick(chance, PLAIN_ANSWERS), _pick(chance, ANSWER_TIMES)) for _ in range(count))
+    )

@@ -71,6 +71,7 @@ class Leader:
         self._ready: deque[BatchRecord] = deque()
         self._queued: set[int] = set()
         self._timers: list[Timer] = []
+        self._most_timers = 64
         self._out: list[Effect] = []
         self._rebuild()
 
@@ -147,11 +148,9 @@ class Leader:
     def _add_timer(self, timer: Timer) -> None:
         heappush(self._timers, timer)
         # Timers of states that were left are dropped when they come up; before they pile up, all at once.
-        if len(self._timers) > 64 + 4 * self._live_count():
+        if len(self._timers) > self._most_timers:
             self._timers = self._due_timers()
-
-    def _live_count(self) -> int:
-        return self.registry.slots.used + len(self.registry.batches)
+            self._most_timers = 64 + 2 * len(self._timers)
 
     def _stale(self, timer: Timer) -> bool:
         at, number, index = timer

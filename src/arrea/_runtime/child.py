@@ -15,11 +15,15 @@ from arrea._runtime.tree import Census, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from arrea._model.result import Rusage
     from arrea._model.step import Spawn
     from arrea._runtime.capture import Budget
     from arrea._runtime.spool import Spool
     from arrea._runtime.tree import Process
+
+    Look = Callable[[], Census]
 
 SIGKILL, SIGTERM, SIGCONT = 9, 15, 18  # signal(7), asm-generic; importing `signal` costs 4 ms
 # 64 KiB on a pipe of the default size is the quickest way to read: larger reads fall out of the cache.
@@ -28,6 +32,7 @@ READS_PER_TURN = 4
 DRAIN_MS = 250.0
 # What is searched for warnings in stderr at most, from its end.
 WARNINGS_BYTES = 262_144
+NEVER = -1  # no process has this start time
 
 
 class Child:
@@ -146,39 +151,55 @@ class Child:
 
     # ── the ladder ────────────────────────────────────────────────────────────────────────────────
 
-    def terminate(self, census: Census) -> None:
+    def terminate(self, look: Look) -> None:
         """SIGTERM to the group and to those who left it. SIGCONT, for a stopped one acts on nothing else."""
         self.signalled = SIGTERM
-        strays = self.family(census)
+        strays = self._seen(look)
         for signum in (SIGTERM, SIGCONT):
-            self._signal_group(signum)
+            group = self.pid if self._signal_group(signum) else None
             for process in strays:
-                if process.pgid != self.pid:
-                    send(process, signum)
+                if process.pgid != group:
+                    _send(process, signum)
 
-    def kill(self, census: Census) -> None:
+    def kill(self, look: Look) -> None:
         """SIGKILL to the group and to all of the family that is seen."""
         self.signalled = SIGKILL
-        strays = self.family(census)
+        strays = self._seen(look)
         self._signal_group(SIGKILL)
         for process in strays:
-            send(process, SIGKILL)
+            _send(process, SIGKILL)
 
     def family(self, census: Census) -> list[Process]:
         """Who else lives of this attempt. Whoever was seen once is remembered, wherever it moves."""
+        if not self.known:
+            self._know_leader(census)
         members = census.family(self.pid, self.marks, self.known)
         self.known.update(process.identity for process in members)
         return members
 
-    def _signal_group(self, signum: int) -> None:
+    def _know_leader(self, census: Census) -> None:
+        """Its start time, for whoever bears its number once it is reaped is a stranger."""
+        leader = census.processes.get(self.pid)
+        started = leader.start_time if leader is not None and self._is_ours() else NEVER
+        self.known.add((self.pid, started))
+
+    def _seen(self, look: Look) -> list[Process]:
+        """The family, or nobody if no descriptor is left to look with (EMFILE): whoever calls looks again."""
+        try:
+            return self.family(look())
+        except OSError:
+            return []
+
+    def _signal_group(self, signum: int) -> bool:
         """Only while the leader isn't reaped: until then its number, and so its group's, is ours."""
         if self.status_lost or not self._is_ours():
             self.status_lost = True
-            return
+            return False
         try:
             os.killpg(self.pid, signum)
         except (ProcessLookupError, PermissionError):
-            return  # nobody left in the group, or only set-uid programs, which we may not signal
+            return False  # nobody left in the group, or only set-uid programs, which we may not signal
+        return True
 
     def _is_ours(self) -> bool:
         """Whether the kernel still holds the pid for us: running, or a zombie that nobody reaped."""
@@ -189,9 +210,18 @@ class Child:
         return True
 
 
+def _send(process: Process, signum: int) -> None:
+    try:
+        send(process, signum)
+    except OSError:
+        return  # no descriptor left for its pidfd (EMFILE): whoever calls looks again
+
+
 def find_warnings(stderr: Capture) -> tuple[str, ...]:
     """The lines that warn: "warning" at their beginning, optionally after a program's name."""
-    text = stderr.read()[-WARNINGS_BYTES:]
+    text = b""
+    for piece in stderr.chunks():  # it may be all of the disk, so never in one piece
+        text = (text + piece)[-WARNINGS_BYTES:]
     if b"arning" not in text and b"ARNING" not in text:
         return ()
     lines = text.decode("utf-8", "replace").splitlines()

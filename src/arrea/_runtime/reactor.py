@@ -345,22 +345,28 @@ class Reactor:
                 self._look_after(child, now)
 
     def _look_after(self, child: Child, now: float) -> None:
-        family = child.family(self._look_around())
-        if not family:
+        if self._is_extinct(child):
             del self._dying[child]
+            self._read_rest(child)  # the last words of whoever died since we looked at the pipes
             self._finish(child, now)
             return
         if child.signalled == SIGKILL:
-            child.kill(self._look_around())  # somebody forked while we looked
+            child.kill(self._look_around)  # somebody forked while we looked
         assert child.exited_at is not None
         pause = min(KILL_AGAIN_MOST_MS, KILL_AGAIN_MS + (now - child.exited_at) / 4)
         self._dying[child] = now + pause
 
+    def _is_extinct(self, child: Child) -> bool:
+        try:
+            return not child.family(self._look_around())
+        except OSError:
+            return False  # no descriptor left to look with (EMFILE): again later
+
     def _terminate(self, child: Child) -> None:
-        child.terminate(self._look_around())
+        child.terminate(self._look_around)
 
     def _kill(self, child: Child, now: float) -> None:
-        child.kill(self._look_around())
+        child.kill(self._look_around)
         if child in self._dying:
             self._dying[child] = now
 
@@ -419,7 +425,7 @@ class Reactor:
             port.failed(self._failure)
             port.flush()
         for child in list(self._children.values()):
-            child.kill(Census())
+            child.kill(Census)
 
     def _close(self) -> None:
         self._spawners.stop()
@@ -428,7 +434,7 @@ class Reactor:
         for item in self._mail:  # only after a failure: what was started meanwhile
             if isinstance(item, Child):
                 self._children[item.spawn.attempt] = item
-                item.kill(Census())
+                item.kill(Census)
         for child in self._children.values():
             self._let_go(child)
         self._sleeping = False

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 TRANSIENT = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 PIDFD_WITHIN_S = 5.0
+NO_THREAD = OSError(errno.EAGAIN, "can't start a thread")
 
 
 class Spawners:
@@ -54,8 +55,9 @@ class Spawners:
 
     def start(self, request: Spawn) -> None:
         self.pending += 1
-        if self.pending > len(self._threads) < self._most:
-            self._add_thread()
+        if self.pending > len(self._threads) < self._most and not self._add_thread() and not self._threads:
+            self._failed(SpawnFailed(request.attempt, NO_THREAD, transient=True))
+            return
         self._requests.put(request)
 
     def delivered(self) -> None:
@@ -70,10 +72,14 @@ class Spawners:
         for thread in self._threads:
             thread.join(seconds)
 
-    def _add_thread(self) -> None:
+    def _add_thread(self) -> bool:
         thread = threading.Thread(target=self._run, name="arrea-spawner", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # "can't start new thread": the limit of processes counts threads too
+            return False
         self._threads.append(thread)
-        thread.start()
+        return True
 
     def _run(self) -> None:
         while (request := self._requests.get()) is not None:

@@ -1,0 +1,136 @@
+"""The errors: one tree, stable codes, messages for people, whole after a journey between processes."""
+
+import copy
+import errno
+import inspect
+import pickle
+from collections.abc import Iterator
+
+import pytest
+
+from arrea._model import errors
+from arrea._model.errors import ArreaError, TaskError
+
+# One of each class. Codes are a promise to programs: a change of this table breaks somebody's.
+EXAMPLES: dict[str, tuple[ArreaError, str]] = {
+    "ArreaError": (ArreaError("broke"), "error"),
+    "UsageError": (errors.UsageError("wrong"), "error"),
+    "InvalidOption": (errors.InvalidOption("timeout", "timeout is wrong"), "invalid_option"),
+    "InvalidBatch": (errors.InvalidBatch([(1, errors.InvalidOption("a", "bad"))]), "invalid_batch"),
+    "TooManyCommands": (errors.TooManyCommands(501, 500), "too_many_commands"),
+    "EngineStopped": (errors.EngineStopped("the engine was closed"), "engine_stopped"),
+    "TaskError": (TaskError("task 0 (x)", "broke"), "error"),
+    "InvalidCommand": (errors.InvalidCommand("task 0 (x)", "bad", code="empty_command"), "empty_command"),
+    "ExitStatus": (errors.ExitStatus("task 0 (x)", 127), "exit_status"),
+    "KilledBySignal": (errors.KilledBySignal("task 0 (x)", 11), "killed_by_signal"),
+    "TimedOut": (errors.TimedOut("task 0 (x)", 1500.0), "timeout"),
+    "SpawnFailed": (
+        errors.SpawnFailed("task 0 (x)", FileNotFoundError(errno.ENOENT, "No such", "/x")),
+        "spawn_failed",
+    ),
+    "StatusLost": (errors.StatusLost("task 0 (x)"), "status_lost"),
+    "WarningFailed": (errors.WarningFailed("task 0 (x)", "warned: careful"), "warning"),
+    "PolicyFailed": (
+        errors.PolicyFailed("task 0 (x)", "raised", errors.ExitStatus("task 0 (x)", 3), ValueError("boom")),
+        "exception",
+    ),
+    "Ended": (errors.Ended("task 0 (x)", "deadline", "killed"), "deadline"),
+}
+each_error = pytest.mark.parametrize("error", [error for error, _ in EXAMPLES.values()], ids=list(EXAMPLES))
+
+
+def classes() -> Iterator[type[ArreaError]]:
+    for value in vars(errors).values():
+        if inspect.isclass(value) and issubclass(value, ArreaError):
+            yield value
+
+
+def test_every_class_has_an_example() -> None:
+    assert [kind.__name__ for kind in classes()] == list(EXAMPLES)
+
+
+def test_codes_are_stable() -> None:
+    assert {name: error.code for name, (error, _) in EXAMPLES.items()} == {
+        name: code for name, (_, code) in EXAMPLES.items()
+    }
+
+
+def test_codes_are_unique() -> None:
+    own = [kind.code for kind in classes() if "code" in vars(kind) and kind is not errors.InvalidCommand]
+    assert len(own) == len(set(own))
+    assert errors.InvalidCommand.code == errors.InvalidOption.code  # the same fault, raised or handed back
+
+
+def test_codes_and_classes_are_drawn_at_the_top_of_the_module() -> None:
+    drawing = errors.__doc__ or ""
+    for name, (_, code) in EXAMPLES.items():
+        assert name in drawing
+        assert code == "error" or code in drawing
+
+
+@each_error
+def test_class_says_what_it_means(error: ArreaError) -> None:
+    assert inspect.getdoc(type(error))
+    assert "__doc__" in vars(type(error)) and vars(type(error))["__doc__"]
+
+
+@each_error
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickle_round_trip(error: ArreaError, protocol: int) -> None:
+    check_same(pickle.loads(pickle.dumps(error, protocol)), error)
+
+
+@each_error
+def test_copies(error: ArreaError) -> None:
+    error.add_note("a note")
+    check_same(copy.copy(error), error)
+    check_same(copy.deepcopy(error), error)
+
+
+def check_same(found: ArreaError, error: ArreaError) -> None:
+    assert type(found) is type(error)
+    assert (str(found), found.code, found.args) == (str(error), error.code, error.args)
+    assert printed(found) == printed(error)
+
+
+def printed(error: ArreaError) -> dict[str, str]:
+    return {name: repr(value) for name, value in vars(error).items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("InvalidBatch", "1 element is wrong, nothing was started: element 1: bad"),
+        ("ExitStatus", "task 0 (x): exit code 127 (command not found)"),
+        ("KilledBySignal", "task 0 (x): killed by SIGSEGV"),
+        ("TimedOut", "task 0 (x): timed out after 1500 ms and was killed"),
+        ("SpawnFailed", "task 0 (x): could not be started: No such: '/x'"),
+        ("PolicyFailed", "task 0 (x): raised (asked about: task 0 (x): exit code 3)"),
+    ],
+)
+def test_messages(name: str, message: str) -> None:
+    assert str(EXAMPLES[name][0]) == message
+
+
+def test_fields() -> None:
+    crash, spawn = errors.KilledBySignal("t", 34), EXAMPLES["SpawnFailed"][0]
+    assert (crash.signal, crash.signal_name, str(crash)) == (34, "signal 34", "t: killed by signal 34")
+    assert isinstance(spawn, errors.SpawnFailed) and (spawn.errno, spawn.filename) == (errno.ENOENT, "/x")
+    assert errors.SpawnFailed("t", OSError(2, "No such", b"\xff")).args == (
+        r"t: could not be started: No such: '\\xff'",
+    )
+    assert str(errors.SpawnFailed("t", OSError("odd"))) == "t: could not be started: odd"
+
+
+@pytest.mark.parametrize("reason", list(errors.NOT_STARTED))
+def test_not_started_says_why(reason: str) -> None:
+    error = errors.not_started("task 1 (x)", reason)
+    assert error.code == "not_started"
+    assert str(error) == f"task 1 (x): not started: {errors.NOT_STARTED[reason]}"
+
+
+def test_signal_names_are_the_systems() -> None:
+    import signal
+
+    for number, name in errors.SIGNAL_NAMES.items():
+        assert signal.Signals(number).name == name
