@@ -138,16 +138,18 @@ def submit(commands: Iterable[Commandlike], **options: Any) -> Batch:
     return default_engine().submit(commands, **options)
 
 
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'arrea' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take it for leave to misspell any name
 
-    module = import_module(home)
-    value = module if home == f"arrea.{name}" else getattr(module, name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'arrea' has no attribute {name!r}")
+        from importlib import import_module
+
+        module = import_module(home)
+        value = module if home == f"arrea.{name}" else getattr(module, name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

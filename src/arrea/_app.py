@@ -168,16 +168,18 @@ def _log_warnings(event: Emit) -> None:
 
 def _iterator(commands: object) -> Iterator[object]:
     if isinstance(commands, (str, bytes, bytearray, memoryview, Task)):
-        raise InvalidOption("commands", f"{COMMANDS_EXPECTED}, not one command: {shown(commands)}")
+        raise InvalidOption(
+            "commands", f"{COMMANDS_EXPECTED} of commands, not one command: {shown(commands)}"
+        )
     if hasattr(commands, "keys"):  # its keys are hardly what was meant
-        raise InvalidOption("commands", f"{COMMANDS_EXPECTED}, not a mapping: {shown(commands)}")
+        raise InvalidOption("commands", f"{COMMANDS_EXPECTED} of commands, not a mapping: {shown(commands)}")
     try:
         return iter(commands)  # type: ignore[call-overload, no-any-return]
     except TypeError:
         raise InvalidOption("commands", f"{COMMANDS_EXPECTED}, not {shown(commands)}") from None
 
 
-COMMANDS_EXPECTED = "commands must be a list or an iterator of commands"
+COMMANDS_EXPECTED = "commands must be a list or an iterator"
 
 
 def _chance() -> float:

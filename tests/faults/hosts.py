@@ -20,6 +20,9 @@ def status(field):
 
 def say(*words):
     print(*words, flush=True)
+
+def pause():
+    sys.stdin.readline()
 """
 
 
@@ -43,22 +46,30 @@ class Host:
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
+    def go_on(self) -> None:
+        """Gives it a line, for which it waits with `pause()`."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
     def end(self, within: float) -> "Ended":
         """Waits until it has exited. The time counts from now."""
         began = time.monotonic()
-        assert self._process.stdin is not None
         try:
-            self._process.wait(within)  # first without `communicate`, which would close its stdin
+            self._process.wait(within)
         except subprocess.TimeoutExpired:
-            self._process.send_signal(signal.SIGKILL)
-            out, err = self._process.communicate()
-            raise AssertionError(f"it didn't end within {within} s\n{out}\n{err}") from None
-        took = time.monotonic() - began
-        out, err = self._process.communicate(timeout=5)
-        return Ended(self._process.returncode, out, err, took)
+            self._process.kill()
+            raise AssertionError(f"it didn't end within {within} s: {self._rest(0.0)}") from None
+        return self._rest(time.monotonic() - began)
+
+    def _rest(self, took: float) -> "Ended":
+        # Not `communicate`: it doesn't know what `readline` has read ahead.
+        out, err = self._process.stdout, self._process.stderr
+        assert out is not None and err is not None
+        return Ended(self._process.wait(), out.read(), err.read(), took)
 
     def __enter__(self) -> "Host":
         return self

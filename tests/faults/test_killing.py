@@ -114,9 +114,8 @@ def test_last_words_at_sigterm_are_kept(engine: Engine, mark: str) -> None:
 
 def test_last_words_of_a_grandchild_that_outlives_its_parent_are_kept(engine: Engine, mark: str) -> None:
     script = f"(trap 'sleep 0.05; echo last; exit' TERM; echo ready; sleep {mark} & wait) & wait"
-    options = {"timeout": 500, "policy": "continue", "env": {"ARREA_CHAOS": mark}}
     with Engine(kill_grace=5_000) as patient:
-        results = patient.run([script] * 40, **options)
+        results = patient.run([script] * 40, timeout=500, policy="continue", env={"ARREA_CHAOS": mark})
     assert {data.stdout for data in results.data if data} == {"ready\nlast\n"}
     assert not any(data.pipe_left_open for data in results.data if data)
 

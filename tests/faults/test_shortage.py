@@ -13,18 +13,19 @@ import pytest
 import arrea
 from arrea import Engine
 from arrea._runtime import spawner
+from arrea._runtime.spawn import spawn as real_spawn
 from tests.faults.hosts import run_host
 from tests.support import open_descriptors
 
 
 def failing(fails: Callable[[int], bool], number: int) -> Callable[..., int]:
     """`spawn`, but its nth call raises the error if `fails(n)`."""
-    real, calls = spawner.spawn, itertools.count()
+    calls = itertools.count()
 
     def spawn(*arguments: Any) -> int:
         if fails(next(calls)):
             raise OSError(number, os.strerror(number))
-        return real(*arguments)
+        return real_spawn(*arguments)
 
     return spawn
 
@@ -224,6 +225,11 @@ def test_policy_functions_are_not_asked_about_a_start_that_waits_for_room(
 ) -> None:
     monkeypatch.setattr(spawner, "spawn", failing(lambda call: call % 2 == 0, errno.EAGAIN))
     asked: list[object] = []
-    policy = arrea.policies.custom(lambda *given: asked.append(given) or "continue")
+
+    def decide(*given: object) -> str:
+        asked.append(given)
+        return "continue"
+
+    policy = arrea.policies.custom(decide)
     results = engine.run([["true"]] * 20, policy=policy, env={"ARREA_CHAOS": mark})
     assert results.success and asked == []

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,7 +143,7 @@ def test_ten_mebibytes_of_input_from_bytes_path_and_file(engine: Engine, mark: s
     data = os.urandom(10 * MIB)
     path = tmp_path / "input"
     path.write_bytes(data)
-    options = {"env": {"ARREA_CHAOS": mark}, "max_output_bytes": None}
+    options: dict[str, Any] = {"env": {"ARREA_CHAOS": mark}, "max_output_bytes": None}
     with path.open("rb") as file:
         for stdin in (data, path, file):
             result = engine.execute("cat", stdin=stdin, **options)

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arrea._model import checks
@@ -109,7 +109,8 @@ def test_shown_environment_is_no_leak() -> None:
     assert checks.shown(os.environ) == "a _Environ"
 
 
-@given(st.recursive(st.text() | st.integers() | st.floats() | st.just(Wild()), st.lists) | st.binary())
+@settings(max_examples=40)
+@given(st.lists(st.text() | st.integers() | st.just(Wild()), max_size=5) | st.text() | st.binary())
 def test_shown_is_short_and_on_one_line(value: object) -> None:
     text = checks.shown(value)
     assert len(text) <= 80 and text.isprintable()

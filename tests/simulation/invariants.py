@@ -131,7 +131,8 @@ class Watch:
         self.open: dict[int, BatchBook] = {}
         self.live = 0
         self._now = 0.0
-        self._most_timers = 0
+        self._most_timers = self._came = self._failed_to_come = 0
+        self._capacity: float = NEVER
         self._gone: set[tuple[int, int, int]] = set()
 
     def after_step(
@@ -141,6 +142,7 @@ class Watch:
         self._leader = leader
         self._now = now
         self._gone.clear()
+        self._came = self._failed_to_come = 0
         for given in inputs:
             if type(given) in RANKED_FIRST:
                 INPUTS[type(given)](self, given)
@@ -196,11 +198,13 @@ class Watch:
         worker = self._current(given.attempt)
         if worker is not None and worker.spawned_at == NEVER:
             worker.spawned_at = self._now
+            self._came += 1
 
     def _spawn_failed(self, given: SpawnFailed) -> None:
         worker = self._current(given.attempt)
         if worker is not None and worker.spawned_at == NEVER:
             self._end(worker)
+            self._failed_to_come += 1
 
     def _exited(self, given: Exited) -> None:
         worker = self._current(given.attempt)
@@ -427,6 +431,10 @@ class Watch:
             len(numbers),
         )
         check(slots.used <= slots.capacity <= slots.limit, "slots", slots.used, slots.capacity, slots.limit)
+        if not self._failed_to_come and self._capacity < NEVER:
+            grown = min(slots.limit, self._capacity + self._came)
+            check(slots.capacity == grown, "room for", slots.capacity, "instead of", grown)
+        self._capacity = slots.capacity
         check(slots.capacity >= 1 and len(set(numbers)) == len(numbers), "engine slots", numbers)
 
     def _check_batch(self, record: BatchRecord, book: BatchBook) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,16 +19,22 @@ def failure(run: Callable[[Scenario], None], scenario: Scenario) -> Exception | 
 
 
 def shrink(run: Callable[[Scenario], None], scenario: Scenario, tries: int = 5_000) -> Scenario:
-    """The smallest scenario found in so many tries that still fails."""
+    """The smallest scenario found in so many tries that still fails in the same way."""
+    kind = _kind(failure(run, scenario))
     smaller: Iterator[Scenario] = smaller_ones(scenario)
     for _ in range(tries):
         candidate = next(smaller, None)
         if candidate is None:
             break
-        if failure(run, candidate) is not None:
+        if _kind(failure(run, candidate)) == kind:
             scenario = candidate
             smaller = smaller_ones(scenario)
     return scenario
+
+
+def _kind(error: Exception | None) -> str:
+    """Its type and its first words, up to where numbers begin."""
+    return re.split(r"[\d(\[{<]", f"{type(error).__name__} {error}")[0]
 
 
 def smaller_ones(value: Any) -> Iterator[Any]:

@@ -136,7 +136,7 @@ class Simulation:
 
 def _answer_after(ask: Ask) -> float | None:
     says, _, *rest = ask.arguments
-    return says.at(rest[0] if rest else 0)[1]  # type: ignore[attr-defined,no-any-return]
+    return says.at(rest[0] if rest else 0).after  # type: ignore[attr-defined,no-any-return]
 
 
 def simulate(scenario: Scenario) -> None:

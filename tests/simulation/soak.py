@@ -7,16 +7,27 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable
 
+from tests.simulation.invariants import Violation
 from tests.simulation.scenario import Scenario, scenario_of
 from tests.simulation.shrink import failure, shrink
 from tests.simulation.simulate import simulate, simulate_twice
 
 TWICE_EACH = 16
 REPORT_EACH_S = 60.0
+LONGEST_S = 20.0
+
+
+class Endless(Violation):
+    """One scenario takes milliseconds; this one doesn't end."""
+
+
+def _too_long(*_: object) -> None:
+    raise Endless(f"no end after {LONGEST_S:g} s")
 
 
 def soak(minutes: float, seed: int) -> int:
@@ -29,9 +40,11 @@ def soak(minutes: float, seed: int) -> int:
             _report(scenarios, batches, now - began)
         run = simulate_twice if scenarios % TWICE_EACH == 0 else simulate
         scenario = scenario_of(seed + scenarios)
+        signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
         if (error := failure(run, scenario)) is not None:
             print(f"seed {seed + scenarios}: {type(error).__name__}: {error}", flush=True)
-            print(explain(run, scenario))
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            print("a step never ends" if isinstance(error, Endless) else explain(run, scenario))
             return 1
         scenarios += 1
         batches += len(scenario.lots)
@@ -61,6 +74,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="the first of them (default: a random one)")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(2**40) if options.seed is None else options.seed
+    signal.signal(signal.SIGALRM, _too_long)
     print(f"first seed {seed}", flush=True)
     return soak(options.minutes, seed)
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.simulation.scenario import (
+    Answer,
     Cancel,
     Job,
     Lot,
@@ -67,7 +68,7 @@ HISTORIES = {
                     Job((EXIT_1,), rules=Rules(on_error="retry", max_retries=3, retry_delay=20)),
                 ),
                 workers=2,
-                rules=Rules(on_error=Says((("stop", 2),))),
+                rules=Rules(on_error=Says((Answer("stop", 2),))),
             ),
         ),
         max_workers=2,

@@ -14,7 +14,7 @@ from heapq import heapify, heappop, heappush
 from arrea._engine import worker as workers
 from arrea._engine.gates import Token
 from arrea._engine.registry import BatchRecord, Registry, WorkerRecord
-from arrea._engine.states import Deciding, Killing, Ready, Running, Spawning, Stopping, Waiting
+from arrea._engine.states import Deciding, Exiting, Killing, Ready, Running, Spawning, Stopping, Waiting
 from arrea._model.errors import Ended, PolicyFailed, SpawnFailed, TaskError, not_started
 from arrea._model.policy import Retry, Stop
 from arrea._model.step import (
@@ -26,6 +26,7 @@ from arrea._model.step import (
     Effect,
     Emit,
     Exited,
+    ExitSeen,
     Fed,
     Input,
     Outcome,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 ORDER: dict[type, int] = {
     Spawned: 0,
     StartFailed: 0,
+    ExitSeen: 1,
     Exited: 1,
     Answered: 2,
     Submitted: 3,
@@ -95,6 +97,8 @@ class Leader:
         match given:
             case Exited():
                 self._exited(given, now)
+            case ExitSeen():
+                self._exit_seen(given)
             case Spawned():
                 self._spawned(given, now)
             case StartFailed():
@@ -282,10 +286,11 @@ class Leader:
         if record is None or not isinstance(record.state, Spawning):
             return
         stopping = record.state.stop or record.batch.stopping
-        self._give_back(record)
+        others = self.registry.slots.used > 1
         if stopping is not None:
             self._settle(record, self._left_with(record, stopping), now)
-        elif given.transient and (self.registry.slots.used or record.spawn_failures < workers.SPAWN_TRIES):
+        elif given.transient and (others or record.spawn_failures < workers.SPAWN_TRIES):
+            self._give_back(record)
             self.registry.slots.squeeze()
             workers.wait_for_room(record, now)
             self._watch(record)
@@ -301,12 +306,16 @@ class Leader:
 
     # ── ends ──────────────────────────────────────────────────────────────────────────────────────
 
+    def _exit_seen(self, given: ExitSeen) -> None:
+        record = self.registry.worker(given.attempt)
+        if record is not None and isinstance(record.state, Running):
+            record.state = Exiting()
+
     def _exited(self, given: Exited, now: float) -> None:
         record = self.registry.worker(given.attempt)
-        if record is None or not isinstance(record.state, (Running, Stopping, Killing)):
+        if record is None or not isinstance(record.state, (Running, Exiting, Stopping, Killing)):
             return
         error = workers.ended(record, given.ending)
-        self._give_back(record)
         if error is None:
             self._settle(record, None, now)
         else:
@@ -341,6 +350,7 @@ class Leader:
             batch.retried += 1
             self._emit("retry", batch, record.index, now, (record.attempts, decision.delay_ms))
             workers.wait(record, decision.delay_ms, now)
+            self._give_back(record)
             self._watch(record)
             return
         self._settle(record, error, now)

@@ -1,6 +1,6 @@
 """The states of a worker; each carries exactly what is true in it.
 
-    Spawning ──► Running ──► Stopping ──► Killing
+    Spawning ──► Running ──► Stopping ──► Killing      (Running ──► Exiting ──► ended, while pipes are read)
        │            │            │           │
        └────────────┴─── ended ──┴───────────┘
                            │
@@ -38,6 +38,13 @@ class Running:
         self.due = due
 
 
+class Exiting:
+    """The process exited in time, its output is being read to the end: nothing can time out any more."""
+
+    __slots__ = ()
+    due = None
+
+
 class Stopping:
     """SIGTERM was sent for `reason`; at `due` comes SIGKILL."""
 
@@ -59,7 +66,10 @@ class Killing:
 
 
 class Deciding:
-    """A user's function was asked about `error`; at `due` it has answered too late."""
+    """A user's function was asked about `error`; at `due` it has answered too late.
+
+    It keeps its slot: the answer may be "stop", and nothing must have started in its place by then.
+    """
 
     __slots__ = ("due", "error", "question")
 
@@ -89,4 +99,4 @@ class Ready:
         self.retry = retry
 
 
-State = Spawning | Running | Stopping | Killing | Deciding | Waiting | Ready
+State = Spawning | Running | Exiting | Stopping | Killing | Deciding | Waiting | Ready

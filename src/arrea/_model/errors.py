@@ -1,6 +1,6 @@
 """Every error of Arrea, with a stable `code`, a message for people, and fields for programs.
 
-ArreaError
+ArreaError                    error; unsupported_platform at the first use on a system that isn't Linux
 ├── UsageError                raised at the call: nothing was started
 │   ├── InvalidOption         invalid_option
 │   ├── InvalidBatch          invalid_batch: `errors` has every bad element with its index

@@ -341,7 +341,7 @@ NAMED: dict[str, dict[str, object]] = {
 }
 
 
-def parse_policy(value: object, base: Policy = DEFAULT) -> Policy:
+def parse_policy(value: object, base: Policy = DEFAULT, option: str = "policy") -> Policy:
     """A policy from a `Policy`, a name or a mapping of fields; `base` gives what they leave open.
 
     >>> parse_policy("once").max_retries, parse_policy({"max_retries": 7}).max_retries
@@ -350,11 +350,11 @@ def parse_policy(value: object, base: Policy = DEFAULT) -> Policy:
     if isinstance(value, Policy):
         return value
     if isinstance(value, str):
-        return base.replace(**NAMED[one_of(value, "policy", NAMED)])
+        return base.replace(**NAMED[one_of(value, option, NAMED)])
     if isinstance(value, Mapping):
         known(value, FIELDS, "policy field")
         return base.replace(**value)
     hint = "; a function goes into arrea.policies.custom(...)" if callable(value) else ""
     raise InvalidOption(
-        "policy", f"policy must be a Policy, a name or a mapping of its fields, not {shown(value)}{hint}"
+        option, f"{option} must be a Policy, a name or a mapping of its fields, not {shown(value)}{hint}"
     )

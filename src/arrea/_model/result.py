@@ -124,9 +124,9 @@ class Output(View):
 
     `stdout` and `stderr` are text (UTF-8; what isn't is shown as \\ufffd), `stdout_bytes` and
     `stderr_bytes` are raw. Kept are `max_output_bytes` of each stream, half from its beginning and half from its
-    end: `truncated` says that something is missing, `stdout_total_bytes` how much came in all.
+    end: `truncated` says that something is missing, `stdout_total_bytes` and `stderr_total_bytes` how much came in all.
     `exit_code` is None when a `signal` (its number) ended it. `pipe_left_open`: something that the command left in
-    the background still held its output when Arrea stopped reading. `duration_ms` is of the last attempt.
+    the background still held its output when Arrea stopped reading. `pid` and `duration_ms` are of the last attempt.
     """
 
     __slots__ = ()
@@ -361,7 +361,7 @@ class BatchStats(ReadOnly):
 class BatchResult(ReadOnly, Sequence[Result]):
     """How a batch ended: a sequence of its results in input order. Truthy only if every task succeeded.
 
-    results; failures (the failed results, never-started ones included); not_started (those results);
+    success; results; failures (the failed results, never-started ones included); not_started (those results);
     data (list of each result's data); stats (`BatchStats`); batch_id.
     stopped_by: None, or why the batch ended early: "stop", "max_failures", "deadline" or "cancelled".
     """

@@ -63,6 +63,15 @@ class SpawnFailed:
         self.transient = transient
 
 
+class ExitSeen:
+    """The process of an attempt ended by itself; what it left in its pipes is still being read."""
+
+    __slots__ = ("attempt",)
+
+    def __init__(self, attempt: AttemptId) -> None:
+        self.attempt = attempt
+
+
 class Exited:
     """The process of an attempt ended, its output is read, and, if it was killed, all of its family is dead."""
 
@@ -97,7 +106,7 @@ class Cancelled:
         self.hard = hard
 
 
-Input = Submitted | Fed | Spawned | SpawnFailed | Exited | Answered | Cancelled
+Input = Submitted | Fed | Spawned | SpawnFailed | ExitSeen | Exited | Answered | Cancelled
 
 # ── effects ───────────────────────────────────────────────────────────────────────────────────────
 

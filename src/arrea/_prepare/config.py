@@ -47,7 +47,7 @@ class Config:
         self.max_output_bytes = _optional_count(values, "max_output_bytes", 0)
         self.kill_grace_ms = _duration(values, "kill_grace")
         self.base_policy = _base_policy(values)
-        self.default_policy = parse_policy(values["default_policy"], self.base_policy)
+        self.default_policy = parse_policy(values["default_policy"], self.base_policy, "default_policy")
         self.shell = _shell(values["shell"])
         self.allowed_shells = _names(values["allowed_shells"])
 
@@ -68,8 +68,8 @@ def _base_policy(values: Mapping[str, object]) -> Policy:
 
 
 def _shell(value: object) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise InvalidOption("shell", f"shell must be a name or a path, not {shown(value)}")
+    if value is not None and (not isinstance(value, str) or not value):
+        raise InvalidOption("shell", f"shell must be text, a name or a path, not {shown(value)}")
     return value
 
 

@@ -21,6 +21,7 @@ from arrea._model.step import (
     Close,
     Emit,
     Exited,
+    ExitSeen,
     Fed,
     Forget,
     Kill,
@@ -302,6 +303,7 @@ class Reactor:
         child.note_exit(now)
         self._read_rest(child)
         if child.streams_open or child.signalled:
+            self._inputs.append(ExitSeen(child.spawn.attempt))
             self._watch_streams(child)
             self._draining.add(child)
         else:

@@ -41,10 +41,10 @@ class Arguments:
     def add(self, flag: Flag, value: str) -> None:
         self._values.setdefault(flag.name, []).append(value)
 
-    def get(self, name: str) -> str | None:
-        """The last value given, None if none was."""
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The last value given; `default` if none was."""
         values = self._values.get(name)
-        return values[-1] if values else None
+        return values[-1] if values else default
 
     def all(self, name: str) -> list[str]:
         return self._values.get(name, [])

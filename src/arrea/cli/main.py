@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 
+from arrea.cli.streams import replace_closed, say, tell
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,16 +31,15 @@ usage: arrea run [flags] -c CMD [-c CMD ...]    run shell commands in parallel
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; hands back the exit code. Ends by a signal where one ended it."""
+    replace_closed()
     words = list(sys.argv[1:] if argv is None else argv)
     first = words[0] if words else ""
     if first == "--version":
         from arrea._version import __version__
 
-        print(f"arrea {__version__}")
-        return 0
+        return say(f"arrea {__version__}\n")
     if first in ("--help", "-h", "help"):
-        print(HELP, end="")
-        return 0
+        return say(HELP)
     if first == "run":
         return _run(words[1:])
     return _unknown(first)
@@ -51,13 +52,12 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _unknown(first: str) -> int:
+    if not first:
+        tell(HELP)
+        return WRONG_USAGE
     from arrea._model.checks import meant
 
-    if not first:
-        print(HELP, end="", file=sys.stderr)
-    else:
-        what = "flag" if first.startswith("-") else "command"
-        names = ("--version", "--help") if what == "flag" else COMMANDS
-        told = f"arrea: unknown {what} {first!r}{meant(first, names)}"
-        print(f"{told}\nTry `arrea --help`.", file=sys.stderr)
+    what = "flag" if first.startswith("-") else "command"
+    names = ("--version", "--help") if what == "flag" else COMMANDS
+    tell(f"arrea: unknown {what} {first!r}{meant(first, names)}\nTry `arrea --help`.")
     return WRONG_USAGE

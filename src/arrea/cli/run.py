@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-import time
 
-from arrea._model.errors import ArreaError, UsageError
+from arrea._model.errors import ArreaError, InvalidOption, TooManyCommands, UsageError
 from arrea._model.policy import parse_policy
-from arrea.cli.exit_codes import WRONG_USAGE, exit_code
+from arrea._model.task import printable
+from arrea.cli.exit_codes import FAILED, WRONG_USAGE, exit_code
 from arrea.cli.flags import Flag, flags_help, parse
-from arrea.cli.render.plain import Plain, tell
-from arrea.cli.signals import Interrupted, die_by, interruptible
+from arrea.cli.render.plain import Plain
+from arrea.cli.render.screen import Screen
+from arrea.cli.signals import Signals, die_by
 from arrea.cli.sources import commands_of
+from arrea.cli.streams import end_for_broken_pipe, say, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arrea._app import Engine
-    from arrea._batch import Stream
     from arrea._model.policy import Policy
     from arrea.cli.flags import Arguments
     from arrea.cli.sources import Source
@@ -48,7 +49,8 @@ FLAGS = (
     Flag("--help", "this text", short="-h"),
 )
 
-SHOWN_TOGETHER_S = 0.004
+# Options of the library that have another name here.
+FLAG_OF = {"max_workers": "--parallel", "max_retries": "--retries"}
 
 HELP = """\
 usage: arrea run [flags] -c CMD [-c CMD ...]
@@ -75,43 +77,51 @@ def run(words: Sequence[str]) -> int:
     try:
         given = parse(words, FLAGS)
         if given.has("--help"):
-            print(HELP.format(flags=flags_help(FLAGS)), end="")
-            return 0
+            return say(HELP.format(flags=flags_help(FLAGS)))
         return _run_batch(commands_of(given), given)
     except ArreaError as error:
-        tell(f"arrea run: {error}")
+        tell(f"arrea run: {printable(_explained(error))}")
         return WRONG_USAGE
+    except OSError as error:  # the machine has no room for the engine: descriptors, memory
+        tell(f"arrea run: could not start: {error.strerror}")
+        return FAILED
 
 
 def _run_batch(commands: Source, given: Arguments) -> int:
+    from arrea._batch import Stream
+
     total = len(commands) if isinstance(commands, list) else None
     display = Plain(total, ordered=_output(given) == "ordered", quiet=given.has("--quiet"), direct=total == 1)
-    engine = _engine(given)
-    try:
-        with interruptible(), engine:
-            _show(engine.stream(commands, **_options(given, direct=total == 1)), display)
-    except Interrupted as interruption:
-        display.summary(interrupted=True)
-        return die_by(interruption.signal)
-    except OSError as error:  # of writing: whoever read our output has gone, or its disk is full
-        return _unwritable(error)
-    display.summary()
+    options = _options(given, direct=total == 1)
+    with Signals() as signals, _engine(given) as engine:
+        screen = Screen(display, signals)
+        screen.show(Stream(engine.submit(commands, **options)))
+    return _ending(display, signals.first, screen.problem)
+
+
+def _ending(display: Plain, signal: int, problem: BaseException | None) -> int:
+    if signal:
+        return die_by(signal)
+    if isinstance(problem, BrokenPipeError):
+        return end_for_broken_pipe()
+    if isinstance(problem, OSError):
+        tell(f"arrea run: can't write the output: {problem.strerror}; what still ran was ended")
+        return FAILED
+    if problem is not None:  # the source of the commands: what had started has finished
+        display.summary()
+        raise problem
     return exit_code(display.done, display.failed, display.last_error)
 
 
-def _show(results: Stream, display: Plain) -> None:
-    """Shows results as they finish, a few milliseconds' worth at a time: to wake up for each costs more than it."""
-    for result in results:
-        display.finished(result)
-        if not results.ready:
-            time.sleep(SHOWN_TOGETHER_S)
-
-
-def _unwritable(error: OSError) -> int:
-    if isinstance(error, BrokenPipeError):
-        return die_by(13)  # SIGPIPE: what ends every other program whose reader has left
-    tell(f"arrea run: can't write the output: {error.strerror}")
-    return 1
+def _explained(error: ArreaError) -> str:
+    """The message in the words of the command line: flags, not options."""
+    text = str(error)
+    if isinstance(error, TooManyCommands):
+        return f"{error.count} commands given with -c, the limit is {error.limit}: put them in a file, --file FILE"
+    if isinstance(error, InvalidOption) and text.startswith(error.option):
+        flag = FLAG_OF.get(error.option, "--" + error.option.replace("_", "-"))
+        text = text.replace(error.option, flag, 1)
+    return text.replace("use None for", "use none for")
 
 
 # ── from flags to options ─────────────────────────────────────────────────────────────────────────
@@ -129,7 +139,7 @@ def _options(given: Arguments, direct: bool) -> dict[str, Any]:
     """Options as `Engine.stream` takes them. What is shown is whole, so all output is kept until it is shown."""
     options: dict[str, Any] = {
         "policy": _policy(given),
-        "timeout": given.get("--timeout") or None,
+        "timeout": given.get("--timeout"),
         "max_output_bytes": None,
         "inherit_output": direct,
     }
@@ -142,7 +152,7 @@ def _options(given: Arguments, direct: bool) -> dict[str, Any]:
 
 
 def _policy(given: Arguments) -> Policy:
-    policy = parse_policy(given.get("--policy") or "once")
+    policy = parse_policy(given.get("--policy", "once"))
     retries, delay = _number(given, "--retries", least=0), given.get("--retry-delay")
     if retries is not None:
         policy = policy.replace(on_error="retry", on_timeout="retry", max_retries=retries)
@@ -157,7 +167,7 @@ def _policy(given: Arguments) -> Policy:
 
 
 def _output(given: Arguments) -> str:
-    output = given.get("--output") or "grouped"
+    output = given.get("--output", "grouped")
     if output not in ("grouped", "ordered"):
         raise UsageError(f"--output must be grouped or ordered, not {output!r}")
     return output

@@ -5,18 +5,22 @@ A regular file is read once and whole: what was checked is what runs. Standard i
 
 from __future__ import annotations
 
-import sys
+import os
+import time
 
 from arrea._model.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import IO
+    from collections.abc import Iterable, Iterator
 
     from arrea.cli.flags import Arguments
 
     Source = list[str | list[str]] | Iterator[str | list[str]]
+
+
+# Longer than any that the kernel would pass on (MAX_ARG_STRLEN is 131,072).
+LONGEST_LINE = 1_048_576
 
 
 def commands_of(given: Arguments) -> Source:
@@ -57,7 +61,7 @@ def _chain(
 ) -> Iterator[str | list[str]]:
     yield from first
     for path in files:
-        yield from _lines(sys.stdin.buffer, "standard input") if path == "-" else read[path]
+        yield from _standard_input() if path == "-" else read[path]
     yield from last
 
 
@@ -72,9 +76,62 @@ def _lines_of_file(path: str) -> list[str]:
     return lines
 
 
-def _lines(file: IO[bytes], name: str) -> Iterator[str]:
+def _standard_input() -> Iterator[str]:
+    """Its commands, each as soon as it is there."""
+    number = 1
+    for lines in _incoming():
+        yield from _unhurried(_lines(lines, "standard input", number))
+        number += len(lines)
+
+
+def _unhurried(commands: Iterator[str]) -> Iterator[str]:
+    """The last one only after so long that the engine, which takes several together, waits for no more of them."""
+    from arrea._batch import FEED_TOGETHER_S
+
+    held: list[str] = []
+    try:
+        for command in commands:
+            yield from held
+            held = [command]
+    except UsageError:
+        yield from held
+        raise
+    time.sleep(FEED_TOGETHER_S)
+    yield from held
+
+
+def _incoming() -> Iterator[list[bytes]]:
+    """The whole lines of what comes at once."""
+    rest = b""
+    while data := _read():
+        *lines, rest = (rest + data).split(b"\n")
+        if len(rest) > LONGEST_LINE:
+            raise UsageError(f"standard input: a line of more than {LONGEST_LINE} bytes can't be a command")
+        yield lines
+    yield [rest]
+
+
+def _read() -> bytes:
+    while True:
+        try:
+            return os.read(0, 65_536)
+        except BlockingIOError:  # somebody who shares it made it non-blocking
+            _wait_for_input()
+        except OSError as error:
+            raise UsageError(f"standard input: {error.strerror}") from None
+
+
+def _wait_for_input() -> None:
+    import select
+
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    poll.poll()
+
+
+def _lines(file: Iterable[bytes], name: str, first: int = 1) -> Iterator[str]:
     """A command a line; blank lines, and lines that begin with #, are none."""
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(file, first):
         try:
             command = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError:

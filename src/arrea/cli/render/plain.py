@@ -5,11 +5,10 @@ Given results as they finish. Writes each command's output whole, never mixed wi
 
 from __future__ import annotations
 
-import os
-import select
 import time
 
 from arrea._model.task import describe, printable
+from arrea.cli.streams import STDERR, STDOUT, tell, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from arrea._model.errors import TaskError
     from arrea._model.result import Result
 
-STDOUT, STDERR = 1, 2
 # Up to so many commands each gets a line; of more, counts once a second, and the failures.
 LINES_FOR = 50
 COUNTS_EVERY_S = 1.0
@@ -37,11 +35,13 @@ class Plain:
         self._next = 0
         self._told_at = self._began = time.monotonic()
         self.done = self.failed = self.not_started = 0
-        self._errors: list[TaskError] = []
+        self.last_error: TaskError | None = None
+        self._failures: list[TaskError] = []  # the first ones, to be listed at the end
 
     @property
-    def last_error(self) -> TaskError | None:
-        return self._errors[-1] if self._errors else None
+    def complete(self) -> bool:
+        """Every command has its result."""
+        return self.done == self._total
 
     def finished(self, result: Result) -> None:
         """The next result, in the order in which they finish."""
@@ -52,12 +52,16 @@ class Plain:
 
     def _count(self, result: Result) -> None:
         self.done += 1
-        error = result.error
-        if error is not None:
-            self.failed += 1
-            self.not_started += error.code == "not_started"
-            if len(self._errors) < FAILURES_LISTED:
-                self._errors.append(error)
+        if result.error is not None:
+            self._count_failure(result.error)
+
+    def _count_failure(self, error: TaskError) -> None:
+        self.failed += 1
+        self.last_error = error
+        if error.code == "not_started":
+            self.not_started += 1
+        elif len(self._failures) < FAILURES_LISTED:
+            self._failures.append(error)
 
     def _printable_now(self, result: Result) -> Iterator[Result]:
         if not self._ordered:
@@ -100,10 +104,10 @@ class Plain:
     def summary(self, interrupted: bool = False) -> None:
         """How many did what, and the failures once more where they may have scrolled away."""
         for held in sorted(self._held):  # the batch was cut short: what is there is shown
-            self._print(self._held[held])
+            self._print(self._held.pop(held))
         if self._quiet:
             return
-        if self._errors and (self._direct or self.done > LINES_FOR):
+        if self._direct or self.done > LINES_FOR:
             self._list_failures()
         succeeded = self.done - self.failed
         parts = [f"{succeeded} succeeded", f"{self.failed - self.not_started} failed"]
@@ -115,32 +119,14 @@ class Plain:
         tell(f"arrea: {stopped}{self.done} {noun}, {', '.join(parts)}, in {took:.1f} s")
 
     def _list_failures(self) -> None:
-        for error in self._errors:
-            if error.code != "not_started":
-                tell(f"arrea: {printable(str(error))}")
-        if self.failed - self.not_started > len(self._errors):
-            tell(f"arrea: ... and {self.failed - self.not_started - len(self._errors)} more")
+        for error in self._failures:
+            tell(f"arrea: {printable(str(error))}")
+        more = self.failed - self.not_started - len(self._failures)
+        if more:
+            tell(f"arrea: ... and {more} more")
 
 
 def _told(result: Result) -> str:
     if result.error is not None:
         return printable(str(result.error))
     return f"{describe(result.index, result.command, result.label)}: done in {result.duration_ms:.0f} ms"
-
-
-def tell(line: str) -> None:
-    """A line on stderr. If stderr is closed nobody is there to be told."""
-    try:
-        write(STDERR, line.encode("utf-8", "backslashreplace") + b"\n")
-    except OSError:
-        return
-
-
-def write(fd: int, data: bytes) -> None:
-    """Writes all of it, also to a descriptor that somebody made non-blocking (terminals are shared)."""
-    rest = memoryview(data)
-    while rest:
-        try:
-            rest = rest[os.write(fd, rest) :]
-        except BlockingIOError:
-            select.select([], [fd], [])

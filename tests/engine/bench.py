@@ -1,0 +1,152 @@
+"""One leader, driven by hand: inputs in, effects out, as short words that a table can hold.
+
+Attempts are named "index/attempt" in batch 1 and "batch:index/attempt" in others. Events are left out of what
+`step` tells and kept in `log`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from arrea._engine.leader import Leader
+from arrea._engine.registry import Registry
+from arrea._model.errors import InvalidCommand
+from arrea._model.plan import Plan
+from arrea._model.policy import Policy
+from arrea._model.result import Ending
+from arrea._model.step import (
+    Abandon,
+    Answered,
+    Ask,
+    Cancelled,
+    Close,
+    Effect,
+    Emit,
+    Exited,
+    Fed,
+    Input,
+    Resolve,
+    Spawned,
+    SpawnFailed,
+    Submitted,
+    Want,
+)
+from arrea._model.task import Command, Settings, Variables
+from arrea.testing import EventLog
+
+NO_FILE = FileNotFoundError(2, "No such file or directory", "tool")
+FULL = OSError(11, "Resource temporarily unavailable")
+
+
+class Bench:
+    """`policy` is a `Policy` or its fields; each command gets `timeout`."""
+
+    def __init__(self, max_workers: int = 4, chance: float = 0.5) -> None:
+        self.leader = Leader(Registry(max_workers), lambda: chance)
+        self.log = EventLog()
+        self.outcomes: dict[int, Any] = {}
+        self.asks: list[Ask] = []
+
+    def step(self, now: float, *inputs: Input) -> list[str]:
+        effects = self.leader.step(now, inputs)
+        self.log.observe(effects)
+        for effect in effects:
+            if isinstance(effect, Resolve):
+                self.outcomes[effect.outcome.index] = effect.outcome
+            elif isinstance(effect, Ask):
+                self.asks.append(effect)
+        return [told(effect) for effect in effects if not isinstance(effect, Emit)]
+
+    def rebuild(self) -> None:
+        self.leader = Leader(self.leader.registry, lambda: 0.5)
+
+
+def told(effect: Effect) -> str:
+    match effect:
+        case Resolve(outcome=end):
+            return f"{_where(effect.batch)}{end.index} {end.error.code if end.error else 'succeeds'}"
+        case Abandon():
+            return f"abandon {_where(effect.batch)}{','.join(str(index) for index, _ in effect.tasks)}"
+        case Close():
+            return f"close {effect.batch}: {effect.stopped_by or 'all done'}"
+        case Want():
+            return f"want {effect.count}"
+        case Emit():
+            return effect.type
+    return f"{type(effect).__name__.lower()} {name(effect.attempt)}"
+
+
+def name(attempt: tuple[int, int, int]) -> str:
+    return f"{_where(attempt[0])}{attempt[1]}/{attempt[2]}"
+
+
+def _where(batch: int) -> str:
+    return "" if batch == 1 else f"{batch}:"
+
+
+# --- inputs ------------------------------------------------------------------------------------
+
+
+def submit(tasks: int | Sequence[Command] = 1, batch: int = 1, workers: int = 4, **options: Any) -> Submitted:
+    """options: of the plan (deadline_ms, kill_grace_ms, open, window), `timeout`, and fields of the policy."""
+    limits = {n: options.pop(n) for n in ("deadline_ms", "kill_grace_ms", "open", "window") if n in options}
+    timeout = options.pop("timeout", None)
+    policy = Policy(**{"on_error": "continue", "on_timeout": "continue", **options})
+    made = tasks if not isinstance(tasks, int) else [command(policy, timeout) for _ in range(tasks)]
+    return Submitted(batch, Plan(f"b{batch}", made, workers=workers, policy=policy, **limits))
+
+
+def command(policy: Policy | None = None, timeout: float | None = None, refused: bool = False) -> Command:
+    settings = Settings(
+        policy=policy or Policy(on_error="continue"),
+        timeout_ms=timeout,
+        cwd=None,
+        variables=Variables({}),
+        stdin=None,
+        max_output_bytes=None,
+        inherit_output=False,
+    )
+    refusal = InvalidCommand("task", "is empty", code="empty_command") if refused else None
+    return Command("job", ("job",), settings, refusal=refusal)
+
+
+def _attempt(text: str) -> tuple[int, int, int]:
+    """The attempt that "0/1" or "2:0/1" names."""
+    batch, _, rest = text.rpartition(":")
+    index, number = rest.split("/")
+    return int(batch or 1), int(index), int(number)
+
+
+def spawned(attempt: str) -> Spawned:
+    return Spawned(_attempt(attempt))
+
+
+def no_room(attempt: str) -> SpawnFailed:
+    return SpawnFailed(_attempt(attempt), FULL, transient=True)
+
+
+def no_such_file(attempt: str) -> SpawnFailed:
+    return SpawnFailed(_attempt(attempt), NO_FILE, transient=False)
+
+
+def exits(attempt: str, code: int = 0, signal: int = 0, warnings: tuple[str, ...] = ()) -> Exited:
+    return Exited(_attempt(attempt), Ending(100, code << 8 | signal, 1.0, warnings=warnings))
+
+
+def vanishes(attempt: str, forgotten: bool = False) -> Exited:
+    return Exited(_attempt(attempt), Ending(100, None, 1.0, forgotten=forgotten))
+
+
+def answers(attempt: str, value: object) -> Answered:
+    return Answered(_attempt(attempt), value)
+
+
+def raises(attempt: str, error: Exception) -> Answered:
+    return Answered(_attempt(attempt), None, error, f"{type(error).__name__}: {error}")
+
+
+def cancel(batch: int = 1, hard: bool = False) -> Cancelled:
+    return Cancelled(batch, hard)
+
+
+def feed(count: int, last: bool = False) -> Fed:
+    return Fed(1, [command() for _ in range(count)], last)

@@ -1,0 +1,163 @@
+"""The public API as users call it: checked by mypy --strict, never run."""
+
+import datetime
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, assert_type
+
+import arrea
+from arrea import Batch, BatchResult, Engine, Output, Policy, Result, Stream, Task, TaskError, Usage, policies
+
+
+def one() -> None:
+    result = arrea.execute("echo hello")
+    assert_type(result, Result)
+    assert_type(result.success, bool)
+    assert_type(result.error, TaskError | None)
+    assert_type(result.failures, list[TaskError])
+    assert_type(result.data, Output | None)
+    assert_type(result.unwrap(), Output)
+    assert_type(result.unwrap().stdout, str)
+    assert_type(result.unwrap().stderr_bytes, bytes)
+    assert_type(result.unwrap().exit_code, int | None)
+    assert_type(result.unwrap().signal_name, str | None)
+    assert_type(result.unwrap().stdout_chunks(), Iterator[bytes])
+    assert_type(result.started_at, datetime.datetime | None)
+    assert_type(result.warnings, tuple[str, ...])
+    assert_type(result.usage, Usage | None)
+    assert_type(result.label, Any)
+    assert_type(result.index, int)
+    assert_type(result.duration_ms, float)
+
+
+def all_kinds_of_commands() -> None:
+    words: Sequence[str] = ("git", "status")
+    arrea.execute(["git", "status"], check=True)
+    arrea.execute(words)
+    arrea.execute(Task(["make", "-j2"], timeout="10m", label=("build", 2)))
+    arrea.run(["echo a", ["echo", "b"], Task("echo c", label="c")])
+    arrea.run(f"echo {number}" for number in range(10))
+    arrea.run(["git", word] for word in words)
+    arrea.run(("echo a", "echo b"))
+    arrea.run([])
+
+
+def wrong_commands() -> None:
+    arrea.execute(5)  # type: ignore[arg-type]
+    arrea.execute(None)  # type: ignore[arg-type]
+    arrea.execute(lambda: 5)  # type: ignore[arg-type]
+    arrea.execute(["echo", 5])  # type: ignore[list-item]
+    arrea.run([5])  # type: ignore[list-item]
+    arrea.run(None)  # type: ignore[arg-type]
+    arrea.run(b"echo")  # type: ignore[arg-type]
+    arrea.execute()  # type: ignore[call-arg]
+    arrea.execute("true", check="yes")  # type: ignore[arg-type]
+
+
+def all_options() -> None:
+    arrea.execute(
+        "true",
+        timeout=datetime.timedelta(seconds=5),
+        policy="once",
+        shell="bash",
+        cwd=Path("/tmp"),
+        env={"A": "b"},
+        inherit_env=False,
+        stdin=b"input",
+        max_output_bytes=None,
+        label="x",
+    )
+    arrea.run(["true"], workers=2, deadline="5m", policy={"max_retries": 2}, check=True)
+
+
+def batches() -> None:
+    results = arrea.run(["true"])
+    assert_type(results, BatchResult)
+    assert_type(results[0], Result)
+    assert_type(results[:2], Sequence[Result])
+    assert_type(results.results, list[Result])
+    assert_type(results.failures, list[Result])
+    assert_type(results.not_started, list[Result])
+    assert_type(results.data, list[Output | None])
+    assert_type(results.unwrap(), list[Output])
+    assert_type(results.stats.failed, int)
+    assert_type(results.stats.duration_ms, float)
+    assert_type(results.stopped_by, str | None)
+    assert_type([result.index for result in results], list[int])
+    assert_type(len(results), int)
+    as_a_sequence: Sequence[Result] = results
+    assert_type(as_a_sequence.index(results[0]), int)
+
+
+def as_they_finish() -> None:
+    stream = arrea.stream(["true"], workers=2)
+    assert_type(stream, Stream)
+    assert_type(stream.batch_id, str)
+    with stream:
+        for result in stream:
+            assert_type(result, Result)
+    assert_type(next(arrea.stream(["true"])), Result)
+
+
+def in_the_background() -> None:
+    batch = arrea.submit(["true"])
+    assert_type(batch, Batch)
+    assert_type(batch.id, str)
+    assert_type(batch.done, bool)
+    assert_type(batch.wait(), BatchResult)
+    assert_type(batch.wait(timeout=5), BatchResult)
+    for result in batch:
+        assert_type(result, Result)
+    batch.cancel()
+
+
+def an_engine_of_its_own() -> None:
+    with Engine(max_workers=4, kill_grace="1s") as engine:
+        assert_type(engine, Engine)
+        assert_type(engine.execute("true"), Result)
+        assert_type(engine.run(["true"]), BatchResult)
+        assert_type(engine.stream(["true"]), Stream)
+        assert_type(engine.submit(["true"]), Batch)
+    engine.close()
+
+
+def handler(error: TaskError, retry_count: int, context: policies.PolicyContext) -> str:
+    assert_type(error.code, str)
+    assert_type(context.label, object)
+    assert_type(context.elapsed_ms, float)
+    return "retry" if retry_count < 5 else "stop"
+
+
+def all_policies() -> None:
+    assert_type(policies.default(), Policy)
+    assert_type(policies.strict(), Policy)
+    assert_type(policies.tolerant(max_retries=2, retry_delay="1s"), Policy)
+    assert_type(policies.custom(handler, timeout=500), Policy)
+    assert_type(policies.custom(lambda error, retry_count, context: "stop"), Policy)
+    assert_type(Policy(on_error="stop").replace(timeout=None), Policy)
+    Policy(on_error=handler, retry_on=(3, "SIGSEGV", OSError), max_failures="10%", jitter=0.5)
+    Policy(on_error=5)  # type: ignore[arg-type]
+    Policy(max_retires=5)  # type: ignore[call-arg]
+
+
+def errors() -> None:
+    try:
+        arrea.run(["true"])
+    except arrea.InvalidBatch as error:
+        assert_type(error.errors, list[tuple[int, arrea.ArreaError]])
+    except arrea.TooManyCommands as error:
+        assert_type((error.count, error.limit), tuple[int, int])
+    except arrea.InvalidOption as error:
+        assert_type(error.option, str)
+    except (arrea.EngineStopped, arrea.UsageError) as error:
+        assert_type(error.code, str)
+    try:
+        arrea.run(["true"], check=True)
+    except* arrea.TaskError as group:
+        for one_error in group.exceptions:
+            print(one_error)
+
+
+def the_rest() -> None:
+    assert_type(arrea.__version__, str)
+    print(arrea.exceute)  # type: ignore[attr-defined]
