@@ -55,13 +55,17 @@ class Feed:
         self.last = (first, commands)
         return commands
 
+    def fail(self, error: BaseException) -> None:
+        """No more comes; the error is for whoever waits for the batch."""
+        self.open, self.error = False, error
+
     def _pull_one(self, commands: list[Command]) -> None:
         try:
             element = next(self._source)
         except StopIteration:
             self.open = False
         except Exception as error:  # noqa: BLE001 - the user's iterator: raised again when what runs has finished
-            self.open, self.error = False, error
+            self.fail(error)
         else:
             commands.append(self._preparer.command_or_refusal(self._pulled, element))
             self._pulled += 1
@@ -220,12 +224,16 @@ class Batch:
             threading.Thread(target=self._feed_all, name="arrea-feeder", daemon=True).start()
 
     def _feed_all(self) -> None:
-        assert self._feed is not None
-        while self._feed.open and not self.done:
-            if self._wants_feeding:
-                self._feed_once()
-            else:
-                self._wait_for_room()
+        assert self._feed is not None and self._reactor is not None
+        try:
+            while self._feed.open and not self.done:
+                if self._wants_feeding:
+                    self._feed_once()
+                else:
+                    self._wait_for_room()
+        except BaseException as error:  # noqa: BLE001 - SystemExit of the source: whoever waits gets it
+            self._feed.fail(error)
+            self._reactor.feed(self._number, [], last=True)
 
     def _wait_for_room(self) -> None:
         with self._changed:

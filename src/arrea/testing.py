@@ -33,6 +33,7 @@ from arrea._model.step import (
     Close,
     Emit,
     Exited,
+    ExitSeen,
     Fed,
     Forget,
     Kill,
@@ -114,10 +115,11 @@ class Fate:
     starts: until it exists. error: it can't be started; `transient`: only for want of room, worth another try.
     runs: until it ends by itself, with `exit_code` or by `signal`; None: never. status_lost: nobody learns how.
     on_term, on_kill: how long it lives on after SIGTERM, SIGKILL; None: it doesn't react at all.
+    drains: how long something it left behind holds its output open after its own end.
     warnings: the lines of its stderr that warn.
     """
 
-    __slots__ = ("error", "on_kill", "on_term", "runs", "starts", "status", "transient", "warnings")
+    __slots__ = ("drains", "error", "on_kill", "on_term", "runs", "starts", "status", "transient", "warnings")
 
     def __init__(
         self,
@@ -131,9 +133,11 @@ class Fate:
         transient: bool = False,
         on_term: float | None = 0.0,
         on_kill: float | None = 0.0,
+        drains: float = 0.0,
         warnings: tuple[str, ...] = (),
     ) -> None:
         self.runs = runs
+        self.drains = drains
         self.status = None if status_lost else exit_code << 8 | signal
         self.starts = starts
         self.error = error
@@ -168,15 +172,16 @@ class EventLog:
 
 
 class _Process:
-    """A process that runs; `exit` is the end it will come to, as things stand, at `ends`."""
+    """A process that runs; it will end at `ends`, as things stand, and then `seen` and `exit` are told."""
 
-    __slots__ = ("ends", "exit", "fate", "pid", "started")
+    __slots__ = ("ends", "exit", "fate", "pid", "seen", "started")
 
     def __init__(self, fate: Fate, pid: int) -> None:
         self.fate = fate
         self.pid = pid
         self.started = 0.0
         self.ends = float("inf")
+        self.seen: ExitSeen | None = None
         self.exit: Exited | None = None
 
 
@@ -327,10 +332,10 @@ class FakeRuntime:
 
     def _valid(self, item: Input | _Feeder) -> bool:
         """False for an exit that was to come, had the process not been killed before."""
-        if not isinstance(item, Exited):
+        if not isinstance(item, (Exited, ExitSeen)):
             return True
         process = self._processes.get(item.attempt)
-        return process is not None and process.exit is item
+        return process is not None and (process.exit is item or process.seen is item)
 
     def _arrive(self, item: Input | _Feeder) -> Input:
         if isinstance(item, _Feeder):
@@ -389,12 +394,16 @@ class FakeRuntime:
     def _end(
         self, process: _Process, attempt: AttemptId, after: float, status: int | None, forgotten: bool = False
     ) -> None:
+        """The process ends after so long; its output once it was drained, unless it is forgotten."""
         process.ends = self.clock.now + after
         duration = process.ends - process.started
         warnings = process.fate.warnings if status == 0 else ()
         ending = Ending(process.pid, status, duration, warnings=warnings, forgotten=forgotten)
-        process.exit = Exited(attempt, ending)
-        self._plan_ahead(after, process.exit)
+        process.seen, process.exit = ExitSeen(attempt), Exited(attempt, ending)
+        drains = 0.0 if forgotten else process.fate.drains
+        if drains:
+            self._plan_ahead(after, process.seen)
+        self._plan_ahead(after + drains, process.exit)
 
     def _signal(self, attempt: AttemptId, number: int) -> None:
         process = self._processes.get(attempt)

@@ -4,6 +4,8 @@ import datetime
 import io
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -270,6 +272,19 @@ def test_wrong_keys_of_an_engine() -> None:
         with pytest.raises(arrea.InvalidOption) as caught:
             arrea.Engine(**{option: value})
         assert told in str(caught.value)
+
+
+def test_longest_limits_disturb_nothing() -> None:
+    """In a process of its own: the engine would take others with it."""
+    code = """if True:
+        import arrea
+        for longest in ("1000h", "876000h", 2**31, 2**31 - 1, 2**32 + 1):
+            assert arrea.execute("sleep 0.05", timeout=longest).success
+            assert arrea.run(["sleep 0.05"], deadline=longest).success
+        print("fine")"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr) == ("fine\n", "")
 
 
 # ── what is right ─────────────────────────────────────────────────────────────────────────────────

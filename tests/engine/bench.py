@@ -22,6 +22,7 @@ from arrea._model.step import (
     Effect,
     Emit,
     Exited,
+    ExitSeen,
     Fed,
     Input,
     Resolve,
@@ -130,6 +131,10 @@ def no_such_file(attempt: str) -> SpawnFailed:
 
 def exits(attempt: str, code: int = 0, signal: int = 0, warnings: tuple[str, ...] = ()) -> Exited:
     return Exited(_attempt(attempt), Ending(100, code << 8 | signal, 1.0, warnings=warnings))
+
+
+def exit_seen(attempt: str) -> ExitSeen:
+    return ExitSeen(_attempt(attempt))
 
 
 def vanishes(attempt: str, forgotten: bool = False) -> Exited:

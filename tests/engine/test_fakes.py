@@ -31,6 +31,7 @@ def test_the_examples_run() -> None:
         (Fate(error=NO_TOOL, starts=2), "spawn_failed", 2),
         (Fate(error=FULL, transient=True), "spawn_failed", 2270),
         (Fate(runs=None), "timeout", 100),
+        (Fate(runs=99, drains=50), None, 149),
         (Fate(runs=None, on_term=30), "timeout", 130),
         (Fate(runs=105, on_term=30), "timeout", 105),
         (Fate(runs=None, on_term=None, on_kill=1), "timeout", 2101),

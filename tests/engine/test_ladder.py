@@ -2,7 +2,18 @@
 
 import pytest
 
-from tests.engine.bench import Bench, answers, cancel, exits, no_room, no_such_file, spawned, submit, vanishes
+from tests.engine.bench import (
+    Bench,
+    answers,
+    cancel,
+    exit_seen,
+    exits,
+    no_room,
+    no_such_file,
+    spawned,
+    submit,
+    vanishes,
+)
 
 
 def ask(*_: object) -> str:
@@ -37,6 +48,16 @@ def test_an_exit_in_the_turn_of_its_timeout_wins() -> None:
     bench.step(0, submit(timeout=100))
     bench.step(1, spawned("0/1"))
     assert bench.step(500, exits("0/1")) == ["0 succeeds", "close 1: all done"]
+
+
+def test_what_has_exited_cannot_time_out_while_its_output_is_read() -> None:
+    bench = Bench()
+    bench.step(0, submit(timeout=100))
+    bench.step(1, spawned("0/1"))
+    assert bench.step(101, exit_seen("0/1")) == []
+    assert bench.leader.next_due() is None
+    assert bench.step(200, cancel()) == []
+    assert bench.step(351, exits("0/1")) == ["0 succeeds", "close 1: cancelled"]
 
 
 def test_a_timeout_is_of_each_attempt() -> None:

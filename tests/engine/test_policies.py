@@ -158,19 +158,20 @@ def ask(*_: object) -> str:
 
 
 def asked(bench: Bench) -> None:
+    """The first of two tasks has failed; it keeps its slot until the answer."""
     bench.step(0, submit(2, workers=1, on_error=ask, retry_delay=10))
-    assert bench.step(1, spawned("0/1"), exits("0/1", code=1)) == ["ask 0/1", "spawn 1/1"]
+    assert bench.step(1, spawned("0/1"), exits("0/1", code=1)) == ["ask 0/1"]
 
 
 @pytest.mark.parametrize(
     ("answer", "effects"),
     [
-        (answers("0/1", "continue"), ["0 exit_status"]),
-        (answers("0/1", "stop"), ["0 exit_status"]),
-        (answers("0/1", "maybe"), ["0 exception"]),
-        (answers("0/1", None), ["0 exception"]),
-        (raises("0/1", ValueError("broken")), ["0 exception"]),
-        (answers("0/1", "retry"), []),
+        (answers("0/1", "continue"), ["0 exit_status", "spawn 1/1"]),
+        (answers("0/1", "stop"), ["0 exit_status", "abandon 1", "close 1: stop"]),
+        (answers("0/1", "maybe"), ["0 exception", "spawn 1/1"]),
+        (answers("0/1", None), ["0 exception", "spawn 1/1"]),
+        (raises("0/1", ValueError("broken")), ["0 exception", "spawn 1/1"]),
+        (answers("0/1", "retry"), ["spawn 1/1"]),
     ],
 )
 def test_answers(answer, effects: list[str]) -> None:
@@ -191,7 +192,7 @@ def test_an_answered_stop_stops() -> None:
     bench = Bench(max_workers=1)
     bench.step(0, submit(3, on_error=ask))
     bench.step(1, spawned("0/1"), exits("0/1", code=1))
-    assert bench.step(2, answers("0/1", "stop")) == ["0 exit_status", "abandon 2"]
+    assert bench.step(2, answers("0/1", "stop")) == ["0 exit_status", "abandon 1,2", "close 1: stop"]
 
 
 def test_what_the_function_is_told() -> None:
@@ -216,14 +217,14 @@ def test_an_answer_that_comes_too_late() -> None:
     bench = Bench()
     asked(bench)
     assert bench.leader.next_due() == 5001
-    assert bench.step(5001) == ["0 exception"]
+    assert bench.step(5001) == ["0 exception", "spawn 1/1"]
     assert bench.step(5002, answers("0/1", "retry")) == []
 
 
 def test_an_answer_in_the_instant_of_its_limit_counts() -> None:
     bench = Bench()
     asked(bench)
-    assert bench.step(5001, answers("0/1", "continue")) == ["0 exit_status"]
+    assert bench.step(5001, answers("0/1", "continue")) == ["0 exit_status", "spawn 1/1"]
 
 
 @pytest.mark.parametrize(("value", "again"), [(True, True), (1, True), (False, False), ("", False)])

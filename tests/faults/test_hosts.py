@@ -1,9 +1,11 @@
 """Programs that use Arrea in odd ways: many threads, locks held, forks, SIGCHLD ignored, every child waited for."""
 
 import os
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -120,23 +122,6 @@ with arrea.Engine(kill_grace=300) as engine:
     assert ended.out == ["True", "True", "{'timeout'} True"]
 
 
-def test_a_gentle_end_reaches_the_group_of_a_leader_that_somebody_reaped(mark: str) -> None:
-    ended = run_host(
-        mark,
-        """
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-script = "(trap 'echo bye; exit' TERM; sleep {0} & wait) & (trap '' TERM; sleep 0.5; echo still) & exec sleep 0.1"
-with arrea.Engine(kill_grace=3000) as engine:
-    batch = engine.submit([script.format(MARK)], policy="once")
-    time.sleep(0.2)  # the leader is gone, its pipes are held
-    batch.cancel()
-    [result] = batch.wait()
-    say(result.error.code, result.data.stdout.split())
-""",
-    )
-    assert ended.out == ["cancelled ['bye', 'still']"]
-
-
 # ── never a stranger ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -174,6 +159,18 @@ def test_a_process_that_somebody_else_reaped_gets_no_signal(
     child.terminate(Census)
     child.kill(Census)
     assert signalled == [] and child.status_lost
+
+
+def test_the_group_of_a_leader_that_somebody_reaped_is_asked_to_end(mark: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    script = f"(trap 'echo term >{log}; exit' TERM; echo ready >{log}; sleep {mark} & wait) & exec sleep 0.1"
+    leader = subprocess.Popen(["sh", "-c", script], start_new_session=True)
+    leader.wait()
+    assert wait_until(lambda: log.exists() and log.read_text() == "ready\n")
+    child = child_of_pid(leader.pid)
+    child.terminate(Census)
+    assert wait_until(lambda: not child.family(Census()))
+    assert log.read_text() == "term\n"
 
 
 # ── fork ──────────────────────────────────────────────────────────────────────────────────────────

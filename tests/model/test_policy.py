@@ -37,6 +37,10 @@ def ask(*_: object) -> str:
     raise AssertionError("a decision calls no function of the user")
 
 
+async def asynchronous(*_: object) -> str:
+    return "retry"
+
+
 # ── the decision ──────────────────────────────────────────────────────────────────────────────────
 
 # policy fields, error, retries so far, retries that the batch has left: what is decided
@@ -185,7 +189,7 @@ def test_defaults() -> None:
 COUNTS: list[Any] = [-1, 1.0, "3", True, math.nan, math.inf, 10**400, 10**5000]
 DURATIONS: list[Any] = [-1, math.nan, math.inf, True, "5 parsecs", "", "1e3", 10**400, 1e300, [5]]
 WRONG_FIELDS: dict[str, list[Any]] = {
-    "on_error": ["explode", "", "Retry", None, 5, True, b"retry", ["retry"]],
+    "on_error": [asynchronous, "explode", "", "Retry", None, 5, True, b"retry", ["retry"]],
     "on_warning": ["retry", "", None, 5, ask],
     "on_timeout": ["explode", "", None, 5, ask],
     "max_retries": [*COUNTS, None],
@@ -195,7 +199,21 @@ WRONG_FIELDS: dict[str, list[Any]] = {
     "jitter": [-0.1, 1.1, math.nan, math.inf, "0.5", True, None, 10**5000],
     "max_delay": [*DURATIONS, None, "none"],
     "retry_on": [
-        *(True, 1.5, -1, 256, 10**5000, b"timeout", object(), {"timeout": 1}, [None], [[3]], [ask], int),
+        *(
+            asynchronous,
+            True,
+            1.5,
+            -1,
+            256,
+            10**5000,
+            b"timeout",
+            object(),
+            {"timeout": 1},
+            [None],
+            [[3]],
+            [ask],
+            int,
+        ),
         *(
             "timeuot",
             "",

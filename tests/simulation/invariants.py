@@ -22,6 +22,7 @@ from arrea._model.step import (
     Effect,
     Emit,
     Exited,
+    ExitSeen,
     Fed,
     Forget,
     Input,
@@ -55,8 +56,8 @@ class WorkerBook:
     """A task that was started. Times are of its last attempt; NEVER: hasn't happened."""
 
     __slots__ = (
-        "asked_at", "attempt", "command", "ended", "ending", "forgotten_at", "killed_at", "not_before", "over",
-        "retries", "slot", "spawned_at", "started", "terminated_at", "timed_out",
+        "asked_at", "attempt", "command", "ended", "ending", "exiting", "forgotten_at", "killed_at", "not_before",
+        "over", "retries", "slot", "spawned_at", "started", "terminated_at", "timed_out",
     )  # fmt: skip
 
     def __init__(self, command: Command) -> None:
@@ -70,7 +71,7 @@ class WorkerBook:
     def begin(self, attempt: tuple[int, int, int], slot: int) -> None:
         self.attempt = attempt
         self.slot = slot
-        self.ended = self.timed_out = False
+        self.ended = self.exiting = self.timed_out = False
         self.ending: Ending | None = None
         self.spawned_at = self.terminated_at = self.killed_at = self.forgotten_at = self.asked_at = NEVER
 
@@ -89,8 +90,8 @@ class BatchBook:
     """A batch, from its submission on. kills, hard: it was cancelled (hard), or its deadline passed."""
 
     __slots__ = (
-        "closed", "commands", "deadline_at", "failed", "hard", "kills", "live", "may_kill", "number", "plan",
-        "retried", "sequence", "settled", "stopped_at", "wanted", "workers",
+        "closed", "commands", "deadline_at", "deciding", "failed", "hard", "kills", "live", "may_kill", "number",
+        "plan", "retried", "sequence", "settled", "stopped_at", "wanted", "workers",
     )  # fmt: skip
 
     def __init__(self, number: int, plan: Plan, now: float) -> None:
@@ -102,6 +103,7 @@ class BatchBook:
         self.add(plan.commands)
         self.workers: dict[int, WorkerBook] = {}
         self.live: dict[int, WorkerBook] = {}
+        self.deciding: dict[int, WorkerBook] = {}
         self.settled: set[int] = set()
         self.wanted = self.retried = self.failed = self.sequence = 0
         self.stopped_at = NEVER
@@ -119,6 +121,11 @@ class BatchBook:
     def stopped(self) -> bool:
         return self.stopped_at < NEVER
 
+    @property
+    def holders(self) -> dict[int, WorkerBook]:
+        """Who holds a slot: what runs, and what a user's function decides about."""
+        return self.live | self.deciding
+
     def stop(self, now: float) -> None:
         self.stopped_at = min(self.stopped_at, now)
 
@@ -129,11 +136,12 @@ class Watch:
     def __init__(self) -> None:
         self.batches: dict[int, BatchBook] = {}
         self.open: dict[int, BatchBook] = {}
-        self.live = 0
+        self.live = self.deciding = 0
         self._now = 0.0
         self._most_timers = self._came = self._failed_to_come = 0
         self._capacity: float = NEVER
         self._gone: set[tuple[int, int, int]] = set()
+        self._seen: list[tuple[int, int, int]] = []
 
     def after_step(
         self, now: float, inputs: Sequence[Input], effects: Sequence[Effect], leader: Leader
@@ -142,6 +150,7 @@ class Watch:
         self._leader = leader
         self._now = now
         self._gone.clear()
+        self._seen.clear()
         self._came = self._failed_to_come = 0
         for given in inputs:
             if type(given) in RANKED_FIRST:
@@ -155,6 +164,10 @@ class Watch:
                 batch.kills = True
         for effect in effects:
             EFFECTS[type(effect)](self, effect)
+        for attempt in self._seen:
+            worker = self._current(attempt)
+            if worker is not None and not worker.signalled:
+                worker.exiting = True
         self._check_registry(leader)
         self._check_indexes(leader)
         for batch in self.open.values():
@@ -166,7 +179,7 @@ class Watch:
         registry = leader.registry
         check(not registry.batches, "batches are left:", list(registry.batches))
         check(all(batch.closed for batch in self.batches.values()), "a batch was never closed")
-        check(registry.slots.used == 0 and self.live == 0, "slots are left:", registry.slots.used)
+        check(registry.slots.used == self.live == self.deciding == 0, "slots are left:", registry.slots.used)
         free = registry.slots._free
         check(sorted(free) == list(range(1, len(free) + 1)), "slots were lost or doubled:", free)
         check(leader.next_due() is None and not leader._ready, "an index is left")
@@ -206,6 +219,12 @@ class Watch:
             self._end(worker)
             self._failed_to_come += 1
 
+    def _exit_seen(self, given: ExitSeen) -> None:
+        worker = self._current(given.attempt)
+        if worker is not None:
+            self._gone.add(given.attempt)
+            self._seen.append(given.attempt)
+
     def _exited(self, given: Exited) -> None:
         worker = self._current(given.attempt)
         if worker is not None:
@@ -240,7 +259,9 @@ class Watch:
         check(attempts == worker.retries + 1 <= worker.allowed, "too many attempts", effect.attempt)
         check(self._now >= worker.not_before, "a retry before its delay", effect.attempt)
         check(1 <= effect.slot <= batch.plan.workers, "slot", effect.slot, "of", batch.plan.workers)
-        check(all(effect.slot != other.slot for other in batch.live.values()), "one slot twice", effect.slot)
+        check(
+            all(effect.slot != other.slot for other in batch.holders.values()), "one slot twice", effect.slot
+        )
         worker.begin(effect.attempt, effect.slot)
         batch.live[index] = worker
         self.live += 1
@@ -250,8 +271,10 @@ class Watch:
         batch = self._batch(attempt[0])
         worker = batch.workers[attempt[1]]
         check(worker.attempt == attempt and worker.spawned_at < NEVER, "a signal to nobody", attempt)
-        stopping = batch.may_kill or worker.spawned_at == self._now
-        check(not worker.ended or (attempt in self._gone and stopping), "a signal to the dead", attempt)
+        check(not worker.exiting, "a signal to what has exited", attempt)
+        stopping = batch.may_kill or worker.spawned_at == self._now or worker.signalled
+        check(attempt not in self._gone or stopping, "a signal to the dead", attempt)
+        check(not worker.ended or attempt in self._gone, "a signal to the dead", attempt)
         return batch, worker
 
     def _terminate(self, effect: Terminate) -> None:
@@ -274,7 +297,9 @@ class Watch:
         worker.forgotten_at = self._now
 
     def _ask(self, effect: Ask) -> None:
-        worker = self._batch(effect.attempt[0]).workers[effect.attempt[1]]
+        batch = self._batch(effect.attempt[0])
+        worker = batch.deciding[effect.attempt[1]] = batch.workers[effect.attempt[1]]
+        self.deciding += 1
         check(worker.ended and worker.attempt == effect.attempt, "asked about what runs", effect.attempt)
         check(worker.asked_at == NEVER, "asked twice", effect.attempt)
         worker.asked_at = self._now
@@ -302,6 +327,8 @@ class Watch:
             worker.started = True
             return
         worker = batch.workers[index]
+        if event.type in (*TERMINAL, "retry") and batch.deciding.pop(index, None):
+            self.deciding -= 1
         check(not worker.over, event.type, "after the end of worker", index)
         if event.type in TERMINAL:
             worker.over = True
@@ -312,7 +339,8 @@ class Watch:
 
     def _timeout(self, worker: WorkerBook) -> None:
         limit = worker.command.settings.timeout_ms
-        check(not worker.ended, "a timeout of what has ended", worker.attempt)
+        gone = worker.ended or worker.exiting or worker.attempt in self._gone
+        check(not gone, "a timeout of what has ended", worker.attempt)
         check(limit is not None and self._now >= worker.spawned_at + limit, "timed out early", worker.attempt)
         worker.timed_out = True
 
@@ -333,10 +361,11 @@ class Watch:
         batch, outcome = self._batch(effect.batch), effect.outcome
         self._settle(batch, outcome.index)
         worker = batch.workers.get(outcome.index)
-        check((worker is None) == (outcome.attempts == 0), "attempts", outcome.attempts)
+        never = worker is None or (outcome.error is not None and outcome.error.code == "not_started")
+        check(never == (outcome.attempts == 0), "attempts", outcome.attempts)
         if worker is not None:
             check(worker.over and worker.ended, "resolved while it runs", worker.attempt)
-            check(outcome.attempts == worker.attempt[2], "attempts", outcome.attempts)
+            check(never or outcome.attempts == worker.attempt[2], "attempts", outcome.attempts)
             self._check_outcome(batch, worker, outcome)
         if outcome.error is not None:
             batch.failed += 1
@@ -422,7 +451,7 @@ class Watch:
             numbers += self._check_batch(record, self.open[number])
         slots = registry.slots
         check(
-            slots.used == self.live == len(numbers),
+            slots.used == self.live + self.deciding == len(numbers),
             "slots",
             slots.used,
             "live",
@@ -441,16 +470,20 @@ class Watch:
         """The numbers of the engine's slots that it holds."""
         held = [worker for worker in record.live.values() if worker.tokens]
         check(
-            record.slots.used == len(held) == len(book.live),
+            record.slots.used == len(held) == len(book.holders),
             "slots of batch",
             record.number,
             record.slots.used,
         )
         check(record.slots.used <= record.slots.limit, "slots of batch", record.slots.used)
         check(
-            book.live.keys() == {worker.index for worker in held}, "who holds a slot in batch", record.number
+            book.holders.keys() == {worker.index for worker in held},
+            "who holds a slot in batch",
+            record.number,
         )
-        check(all(worker.tokens[1].number == book.live[worker.index].slot for worker in held), "slot numbers")
+        check(
+            all(worker.tokens[1].number == book.holders[worker.index].slot for worker in held), "slot numbers"
+        )
         left = record.total - len(book.settled)
         check(left == len(record.live) + len(record.waiting), "lost or doubled tasks in batch", record.number)
         check(record.done == len(book.settled) and record.failed == book.failed, "counts of", record.number)
@@ -496,7 +529,7 @@ class Watch:
     def _check_ladder(self, batch: BatchBook, worker: WorkerBook) -> None:
         """What must have been done to a process by now."""
         now, attempt = self._now, worker.attempt
-        if worker.spawned_at == NEVER:
+        if worker.spawned_at == NEVER or worker.exiting:
             return
         limit = worker.command.settings.timeout_ms
         late = limit is not None and now >= worker.spawned_at + limit
@@ -516,6 +549,7 @@ INPUTS: dict[type, Callable[..., None]] = {
     Cancelled: Watch._cancelled,
     Spawned: Watch._spawned,
     SpawnFailed: Watch._spawn_failed,
+    ExitSeen: Watch._exit_seen,
     Exited: Watch._exited,
     Answered: Watch._answered,
 }

@@ -33,6 +33,7 @@ class Start(NamedTuple):
     fails: str = ""
     on_term: float | None = 0
     on_kill: float | None = 0
+    drains: float = 0
     warns: bool = False
 
     __repr__ = _short
@@ -152,6 +153,7 @@ def make_fate(start: Start) -> Fate:
         transient=start.fails == "transient",
         on_term=start.on_term,
         on_kill=start.on_kill,
+        drains=start.drains,
         warnings=("warning: scripted",) if start.warns else (),
     )
 
@@ -271,6 +273,7 @@ def _start(chance: Callable[[], float]) -> Start:
         starts=starts,
         on_term=_pick(chance, (0, 0, 0, 1, 5, 10, None)),
         on_kill=None if chance() < 0.05 else _pick(chance, (0, 0, 1)),
+        drains=_pick(chance, (0, 0, 0, 1, 5, 250)),
         warns=ends == "warns",
     )
 

@@ -14,6 +14,7 @@ from arrea._model.step import (
     Effect,
     Emit,
     Exited,
+    ExitSeen,
     Fed,
     Input,
     Resolve,
@@ -76,7 +77,7 @@ class NoisyEngine:
 
 def _may_come_again(given: Input) -> bool:
     # A start that failed for want of room is tried again under the same id: its failure is told once.
-    return isinstance(given, (Spawned, Exited, Answered)) or (
+    return isinstance(given, (Spawned, ExitSeen, Exited, Answered)) or (
         isinstance(given, SpawnFailed) and not given.transient
     )
 

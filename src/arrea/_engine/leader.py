@@ -16,7 +16,7 @@ from arrea._engine.gates import Token
 from arrea._engine.registry import BatchRecord, Registry, WorkerRecord
 from arrea._engine.states import Deciding, Exiting, Killing, Ready, Running, Spawning, Stopping, Waiting
 from arrea._model.errors import Ended, PolicyFailed, SpawnFailed, TaskError, not_started
-from arrea._model.policy import Retry, Stop
+from arrea._model.policy import CONTINUE, STOP, Retry, Stop
 from arrea._model.step import (
     Abandon,
     Answered,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arrea._model.policy import Decision
+    from arrea._model.step import AttemptId
 
     Timer = tuple[float, int, int]  # when, batch number, index of the task or WHOLE_BATCH
 
@@ -81,11 +82,19 @@ class Leader:
         """One turn: what follows from these inputs at this time."""
         out: list[Effect] = []
         self._out = out
-        for given in inputs if len(inputs) < 2 else sorted(inputs, key=_rank):
+        for given in inputs if len(inputs) < 2 else self._in_order(inputs):
             self._take(given, now)
         self._fire_timers(now)
         self._start(now)
         return out
+
+    def _in_order(self, inputs: Sequence[Input]) -> list[Input]:
+        """What ended by itself in this turn did so before anything that follows from the other inputs."""
+        ordered = sorted(inputs, key=_rank)
+        for given in ordered:
+            if isinstance(given, Exited):
+                self._exit_seen(given.attempt)
+        return ordered
 
     def next_due(self) -> float | None:
         """When the next turn is needed, if nothing comes in before."""
@@ -98,7 +107,7 @@ class Leader:
             case Exited():
                 self._exited(given, now)
             case ExitSeen():
-                self._exit_seen(given)
+                self._exit_seen(given.attempt)
             case Spawned():
                 self._spawned(given, now)
             case StartFailed():
@@ -261,12 +270,17 @@ class Leader:
         record = batch.again.popleft() if batch.again else self._new_worker(batch, now)
         record.tokens = tokens
         if record.command.refusal is not None:
-            self._settle(record, record.command.refusal, now)
+            self._refused(record, record.command.refusal, now)
             return
         workers.begin(record)
         if record.attempts == 1 and not record.spawn_failures:
             self._emit("worker_started", batch, record.index, now)
         self._out.append(Spawn(record.attempt_id, batch.plan.batch_id, record.command, tokens[1].number))
+
+    def _refused(self, record: WorkerRecord, error: TaskError, now: float) -> None:
+        """A command that can't run isn't retried, and no function is asked about it."""
+        stops = record.command.settings.policy.on_error == "stop"
+        self._apply(STOP if stops else CONTINUE, record, error, now)
 
     def _new_worker(self, batch: BatchRecord, now: float) -> WorkerRecord:
         index, command = batch.waiting.popleft()
@@ -306,8 +320,8 @@ class Leader:
 
     # ── ends ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _exit_seen(self, given: ExitSeen) -> None:
-        record = self.registry.worker(given.attempt)
+    def _exit_seen(self, attempt: AttemptId) -> None:
+        record = self.registry.worker(attempt)
         if record is not None and isinstance(record.state, Running):
             record.state = Exiting()
 
@@ -353,10 +367,11 @@ class Leader:
             self._give_back(record)
             self._watch(record)
             return
+        stops = isinstance(decision, Stop) and batch.stopping is None
+        batch.stopping = "stop" if stops else batch.stopping
         self._settle(record, error, now)
-        if isinstance(decision, Stop) and batch.stopping is None:
-            kill = record.command.settings.policy.on_stop == "kill"
-            self._stop_batch(batch, "stop", now, kill)
+        if stops:
+            self._stop_batch(batch, "stop", now, record.command.settings.policy.on_stop == "kill")
 
     def _settle(self, record: WorkerRecord, error: TaskError | None, now: float) -> None:
         """The task is over: its only outcome goes out, its slot comes back."""
@@ -377,11 +392,12 @@ class Leader:
 
     def _outcome(self, record: WorkerRecord, error: TaskError | None, now: float) -> Outcome:
         queued = record.started_at - record.batch.submitted_at
-        started_at = record.started_at if record.attempts else None
+        attempts = 0 if error is not None and error.code == "not_started" else record.attempts
+        started_at = record.started_at if attempts else None
         ending = record.ending
         warnings = ending.warnings if ending is not None else ()
         return Outcome(
-            record.index, record.command, error, ending, record.attempts, queued, started_at, now, warnings
+            record.index, record.command, error, ending, attempts, queued, started_at, now, warnings
         )
 
     def _warn(self, record: WorkerRecord, warnings: tuple[str, ...], now: float) -> None:

@@ -25,6 +25,7 @@ ACTIONS = ("retry", "stop", "continue")
 WARNING_ACTIONS = ("log", "notify", "continue", "promote_to_error")
 BACKOFFS = ("constant", "exponential")
 ON_STOP = ("finish", "kill")
+CO_COROUTINE = 0x80  # of code objects; `inspect`, which names it, takes 10 ms to import
 # Refused and cancelled tasks are never retried, so their codes would be a mistake in `retry_on`.
 RETRIED_CODES = ("exit_status", "killed_by_signal", "timeout", "spawn_failed", "status_lost", "warning")
 
@@ -87,7 +88,7 @@ class Policy:
         max_failures: int | float | str | None = None,
     ) -> None:
         put = object.__setattr__
-        put(self, "on_error", on_error if callable(on_error) else one_of(on_error, "on_error", ACTIONS))
+        put(self, "on_error", _on_error(on_error))
         put(self, "on_warning", one_of(on_warning, "on_warning", WARNING_ACTIONS))
         put(self, "on_timeout", one_of(on_timeout, "on_timeout", ACTIONS))
         put(self, "max_retries", count(max_retries, "max_retries"))
@@ -152,9 +153,23 @@ FIELDS = (
 )  # fmt: skip
 
 
+def _on_error(value: object) -> object:
+    return _asked(value, "on_error") if callable(value) else one_of(value, "on_error", ACTIONS)
+
+
+def _asked(function: Callable[..., object], option: str) -> object:
+    """A function that will be asked. A coroutine isn't an answer, and as a truth value it would always be yes."""
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    if flags & CO_COROUTINE:
+        raise InvalidOption(option, f"{option} must be a plain function, not an async one: {shown(function)}")
+    return function
+
+
 def _retry_on(value: object) -> object:
-    if value is None or (callable(value) and not isinstance(value, type)):
-        return value
+    if value is None:
+        return None
+    if callable(value) and not isinstance(value, type):
+        return _asked(value, "retry_on")
     items = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
     return tuple(_retry_item(item) for item in items)
 

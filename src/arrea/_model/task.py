@@ -131,7 +131,7 @@ def _label_text(label: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Text without control characters, so that it can't move a terminal's cursor or fake a line.
+    r"""Text without control characters, so that it can't move a terminal's cursor or fake a line.
 
     >>> printable("a" + chr(27) + "[2J")
     'a\\x1b[2J'

@@ -73,6 +73,7 @@ MOST_SPAWNERS = 4
 STOP_WITHIN_S = 3.0
 # A process that lives longer has its output watched; also the longest sleep while starts are pending.
 FRESH_MS = 5.0
+LONGEST_SLEEP_S = 86_400.0  # epoll takes no more than 24.8 days
 KILL_AGAIN_MS = 10.0
 KILL_AGAIN_MOST_MS = 100.0
 READABLE, ENDED = select.EPOLLIN, select.EPOLLHUP | select.EPOLLERR
@@ -224,7 +225,7 @@ class Reactor:
             due = _sooner(due, child.drain_until)
         for at in self._dying.values():
             due = _sooner(due, at)
-        return None if due is None else max(0.0, due - clock()) / 1000.0
+        return None if due is None else min(max(0.0, due - clock()) / 1000.0, LONGEST_SLEEP_S)
 
     def _open_mail(self, now: float) -> None:
         mail = self._mail

@@ -6,7 +6,7 @@ Why not getopt: it imports `re` for its translations, which costs the same.
 
 from __future__ import annotations
 
-from arrea._model.checks import meant
+from arrea._model.checks import meant, shown
 from arrea._model.errors import UsageError
 
 TYPE_CHECKING = False
@@ -86,7 +86,7 @@ def _split(word: str) -> tuple[str, str | None]:
 def _value_of(flag: Flag, name: str, value: str | None, rest: Iterable[str]) -> str:
     if flag.value is None:
         if value is not None:
-            raise UsageError(f"{name} takes no value, but was given {value!r}")
+            raise UsageError(f"{name} takes no value, but was given {shown(value)}")
         return ""
     if value is None:
         value = next(iter(rest), None)
@@ -96,9 +96,11 @@ def _value_of(flag: Flag, name: str, value: str | None, rest: Iterable[str]) -> 
 
 
 def _unknown(word: str, name: str, flags: Sequence[Flag]) -> str:
-    if not word.startswith("-"):
-        return f"unexpected argument {word!r}; a command is given with -c, or after --"
-    return f"unknown flag {name!r}{meant(name, [flag.name for flag in flags])}"
+    if not word.startswith("-") or word == "-":
+        return f"unexpected argument {shown(word)}; a command is given with -c, or after --"
+    if not word.startswith("--"):
+        name = word.partition("=")[0]  # a long one with one dash
+    return f"unknown flag {shown(name)}{meant(name, [flag.name for flag in flags])}"
 
 
 def flags_help(flags: Sequence[Flag]) -> str:

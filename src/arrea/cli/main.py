@@ -55,9 +55,9 @@ def _unknown(first: str) -> int:
     if not first:
         tell(HELP)
         return WRONG_USAGE
-    from arrea._model.checks import meant
+    from arrea._model.checks import meant, shown
 
     what = "flag" if first.startswith("-") else "command"
     names = ("--version", "--help") if what == "flag" else COMMANDS
-    tell(f"arrea: unknown {what} {first!r}{meant(first, names)}\nTry `arrea --help`.")
+    tell(f"arrea: unknown {what} {shown(first)}{meant(first, names)}\nTry `arrea --help`.")
     return WRONG_USAGE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from arrea._model.checks import shown
 from arrea._model.errors import ArreaError, InvalidOption, TooManyCommands, UsageError
 from arrea._model.policy import parse_policy
 from arrea._model.task import printable
@@ -162,14 +163,14 @@ def _policy(given: Arguments) -> Policy:
     if halt is None:
         return policy
     if halt not in ("now", "soon"):
-        raise UsageError(f"--halt must be now or soon, not {halt!r}")
+        raise UsageError(f"--halt must be now or soon, not {shown(halt)}")
     return policy.replace(max_failures=1, on_stop="kill" if halt == "now" else "finish")
 
 
 def _output(given: Arguments) -> str:
     output = given.get("--output", "grouped")
     if output not in ("grouped", "ordered"):
-        raise UsageError(f"--output must be grouped or ordered, not {output!r}")
+        raise UsageError(f"--output must be grouped or ordered, not {shown(output)}")
     return output
 
 
@@ -178,7 +179,7 @@ def _number(given: Arguments, flag: str, least: int = 1) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
-        raise UsageError(f"{flag} must be a whole number from {least}, not {text!r}")
+        raise UsageError(f"{flag} must be a whole number from {least}, not {shown(text)}")
     return int(text)
 
 

@@ -1,0 +1,209 @@
+"""--file: what counts as a command, what is wrong with a file, and standard input as it comes."""
+
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.door import SLACK, arrea, shell, started
+
+
+@pytest.mark.parametrize(
+    ("content", "out"),
+    [
+        (b"echo 1\necho 2\n", b"1\n2\n"),
+        (b"echo 1\necho 2", b"1\n2\n"),
+        (b"\n\n  \t\necho 1\n\n# echo no\n  # echo no\necho 2 # yes\n#", b"1\n2\n"),
+        (b"echo 1\r\necho 2\r\n\r\n# no\r\n", b"1\n2\n"),
+        (b"\xef\xbb\xbfecho 1\necho 2\n", b"1\n2\n"),
+        (b"\xef\xbb\xbf# no\necho 1\n", b"1\n"),
+        ("echo é\n".encode(), "é\n".encode()),
+        (b"  echo 1 \n\techo 2\n", b"1\n2\n"),
+        (b"echo '#1'\n", b"#1\n"),
+        (b"echo 'a  b' \\\\\n", b"a  b \\\n"),
+    ],
+)
+def test_what_counts_as_a_command(tmp_path: Path, content: bytes, out: bytes) -> None:
+    (tmp_path / "f").write_bytes(content)
+    expected = (0, out, "")
+    assert arrea("run", "-q", "--output=ordered", "-f", str(tmp_path / "f"))[:3] == expected
+    assert arrea("run", "-q", "--output=ordered", "-f", "-", stdin=content)[:3] == expected
+
+
+def test_5000_lines(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("".join(f"echo {n}\n" for n in range(5000)))
+    ran = arrea("run", "--output=ordered", "--file", str(tmp_path / "f"))
+    assert ran.code == 0 and ran.out.decode().split() == [str(n) for n in range(5000)]
+    assert ran.err.count("\n") < 60  # counts, not a line each
+
+
+def test_what_is_wrong_with_a_file(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "blank").write_bytes(b"\n# nothing\n\n")
+    (tmp_path / "latin").write_bytes(b"echo 1\n\n# x\necho \xe9\n")
+    (tmp_path / "utf16").write_bytes("echo 1\n".encode("utf-16"))
+    (tmp_path / "nul").write_bytes(b"echo 1\necho a\0b\necho 2\n")
+    told = {
+        "missing": "No such file or directory",
+        "": "Is a directory",
+        "loop": "Too many levels of symbolic links",
+        "empty": "there is no command in it",
+        "blank": "there is no command in it",
+        "latin": "line 4: not UTF-8",
+        "utf16": "line 1: not UTF-8",
+        "nul": "element 2: the command has a NUL byte",
+        "a\x1b[2Jb": "a\\x1b[2Jb: No such file",
+        "empty/below": "Not a directory",
+    }
+    for name, message in told.items():
+        ran = arrea("run", "-c", "echo started", "-f", str(tmp_path / name))
+        assert (ran.code, ran.out) == (2, b""), ran
+        assert message in ran.err and ran.err.count("\n") == 1
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    """Not by root either, who may read everything: in a user namespace of nobody."""
+    secret = tmp_path / "f"
+    secret.write_text("echo 1\n")
+    secret.chmod(0)
+    if os.access(secret, os.R_OK):
+        tmp_path.chmod(0o711)
+        for parent in tmp_path.parents:
+            if parent == Path("/tmp"):
+                break
+            parent.chmod(0o711)
+        ran = arrea_as_nobody("run", "-f", str(secret))
+    else:
+        done = arrea("run", "-f", str(secret))
+        ran = (done.code, done.err)
+    assert ran == (2, f"arrea run: --file {secret}: Permission denied\n")
+
+
+def arrea_as_nobody(*args: str) -> tuple[int, str]:
+    """In a child that gives up its rights after it has loaded everything: nobody may not read our sources."""
+    code = (
+        "import os, sys, encodings.utf_8_sig; import arrea.cli.run, arrea._app;"
+        "from arrea.cli.main import main; os.setgroups([]); os.setgid(65534); os.setuid(65534);"
+        f"sys.exit(main({list(args)!r}))"
+    )
+    import sys
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_a_fifo_is_read_to_its_end(tmp_path: Path) -> None:
+    ran = shell("$ARREA run -q --output=ordered -f <(echo echo 1; sleep 0.2; echo echo 2)")
+    assert ran[:3] == (0, b"1\n2\n", "")
+
+
+def test_one_bad_element_and_nothing_starts(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(
+        b"".join(b"touch %b/%d\n" % (bytes(tmp_path), n) for n in range(20)) + b"a\0\n"
+    )
+    ran = arrea("run", "-f", str(tmp_path / "f"))
+    assert ran.code == 2 and "element 20" in ran.err and "nothing was started" in ran.err
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+# ── standard input ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_commands_of_a_slow_pipe_start_at_once_and_their_results_come() -> None:
+    with started("run", "-q", "-f", "-", stdin=subprocess.PIPE) as running:
+        assert running.process.stdin and running.process.stdout
+        for word in (b"one", b"two", b"three"):
+            running.process.stdin.write(b"echo %b\n# a comment\n\n" % word)
+            running.process.stdin.flush()
+            assert running.process.stdout.readline() == word + b"\n"  # before the next line is there
+        running.process.stdin.write(b"echo last")
+        assert running.end()[:3] == (0, b"last\n", "")
+
+
+def test_a_line_in_two_pieces() -> None:
+    ran = shell(
+        "(printf 'echo \\303'; sleep 0.1; printf '\\251 1\\necho'; sleep 0.1; echo ' 2') | $ARREA run -q -p1 -f -"
+    )
+    assert ran[:3] == (0, "é 1\n2\n".encode(), "")
+
+
+@pytest.mark.parametrize("flags", [["--deadline=300"], ["--halt=now"], ["--policy=stop"]])
+def test_a_batch_that_ends_waits_for_no_more_lines(flags: list[str]) -> None:
+    with started("run", "-f", "-", *flags, stdin=subprocess.PIPE) as running:
+        assert running.process.stdin
+        running.process.stdin.write(b"sleep 0.1; exit 3\n")
+        running.process.stdin.flush()
+        assert running.process.wait(timeout=10) == 3
+        assert running.end().seconds < SLACK
+
+
+def test_20000_lines_in_bounded_memory() -> None:
+    """They come quicker than they run; a million of them must not need a million objects."""
+    with started("run", "-q", "-f", "-", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as running:
+        stdin, written = running.process.stdin, [0]
+        assert stdin is not None
+
+        def feed() -> None:
+            try:
+                for _ in range(20_000):
+                    written[0] += stdin.write(b"exec true " + b"#" * 1000 + b"\n")
+            except BrokenPipeError:
+                return
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        time.sleep(1.5)
+        status = Path(f"/proc/{running.process.pid}/status").read_text()
+        peak_kib = int(status.split("VmHWM:")[1].split()[0])
+        started_by_now = written[0] // 1000
+        running.process.terminate()
+        running.end()
+        feeder.join()
+        stdin.close() if not stdin.closed else None
+    assert started_by_now < 18_000, "all lines were read at once"
+    assert peak_kib < 60_000
+
+
+def test_bad_lines_of_standard_input() -> None:
+    ran = arrea("run", "--output=ordered", "-f", "-", stdin=b"echo 1\necho \xff\necho 3\n")
+    assert (ran.code, ran.out) == (2, b"1\n")
+    assert "1 succeeded" in ran.err and "standard input, line 2: not UTF-8" in ran.err
+    ran = arrea("run", "--output=ordered", "-f", "-", stdin=b"echo 1\necho a\0b\necho 3\n")
+    assert (ran.code, ran.out) == (1, b"1\n3\n")  # what can't run is a failed result at its place
+    assert "task 1 (echo a\\x00b): the command has a NUL byte" in ran.err
+    ran = arrea("run", "-f", "-", stdin=b"x" * 3_000_000)
+    assert ran.code == 2 and "more than 1048576 bytes" in ran.err
+
+
+def test_nothing_on_standard_input() -> None:
+    assert arrea("run", "-q", "-f", "-")[:3] == (0, b"", "")
+    ran = shell("$ARREA run -f - <&-")
+    assert ran.code == 2 and "standard input: Bad file descriptor" in ran.err
+
+
+def test_a_bad_file_is_found_before_standard_input_is_waited_for() -> None:
+    with started("run", "-f", "-", "-f", "/nowhere", stdin=subprocess.PIPE) as running:
+        assert running.process.wait(timeout=10) == 2
+        assert "/nowhere: No such file" in running.end().err
+
+
+def test_standard_input_that_somebody_made_non_blocking() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    try:
+        with started("run", "-q", "-f", "-", stdin=reading) as running:
+            time.sleep(0.3)
+            os.write(writing, b"echo 1\n")
+            os.close(writing)
+            assert running.end()[:3] == (0, b"1\n", "")
+    finally:
+        os.close(reading)
+
+
+def test_commands_dont_read_the_list_of_commands() -> None:
+    ran = arrea("run", "-q", "-p1", "--output=ordered", "-f", "-", stdin=b"cat; echo 1\ncat\necho 3\n")
+    assert ran[:3] == (0, b"1\n3\n", "")
