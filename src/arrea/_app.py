@@ -16,12 +16,13 @@ from arrea._batch import Batch, Feed, Stream
 from arrea._engine.leader import Leader
 from arrea._engine.monitor import Monitor
 from arrea._engine.registry import Registry
-from arrea._model.checks import shown
+from arrea._model.checks import known, shown
 from arrea._model.errors import ArreaError, EngineStopped, InvalidOption
 from arrea._model.policy import parse_policy
 from arrea._model.step import Emit
 from arrea._model.task import Task, describe
 from arrea._prepare.config import Config
+from arrea._prepare.options import TASK_OPTIONS
 from arrea._prepare.plan import Preparer
 from arrea._runtime.reactor import Reactor, clock
 
@@ -94,13 +95,14 @@ class Engine:
 
     def _one(self, command: Commandlike, options: dict[str, Any]) -> tuple[Preparer, list[Command]]:
         """What is wrong with a single command, its shell or its directory, is the failure of its result."""
+        known(options, TASK_OPTIONS)
         try:
             preparer = Preparer(options, self._config, ONCE)
         except InvalidOption as error:
             if error.code == InvalidOption.code:
                 raise
-            rest = {name: value for name, value in options.items() if name != error.option}
-            preparer = Preparer(rest, self._config, ONCE)
+            sound = {**options, "shell": None, "cwd": None}
+            preparer = Preparer(sound, self._config, ONCE)
             return preparer, [preparer.refused(0, command, error)]
         return preparer, [preparer.command_or_refusal(0, command)]
 
@@ -161,9 +163,7 @@ def _log_warnings(event: Emit) -> None:
         import logging
 
         for line in lines:
-            logging.getLogger("arrea").warning(
-                "%s: %s", describe(event.index or 0, command.text, command.label), line
-            )
+            logging.getLogger("arrea").warning("%s: %s", describe(event.index or 0, command.name), line)
 
 
 def _iterator(commands: object) -> Iterator[object]:

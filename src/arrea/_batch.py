@@ -10,6 +10,7 @@ import os
 import threading
 import time
 
+from arrea._model.duration import parse_duration
 from arrea._model.errors import EngineStopped, not_started
 from arrea._model.result import BatchResult, Result
 from arrea._model.step import Outcome
@@ -19,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from arrea._model.duration import Duration
     from arrea._model.plan import Plan
     from arrea._model.step import Close
     from arrea._model.task import Command
@@ -108,14 +110,16 @@ class Batch:
         """Whether every task has its result."""
         return self._over.is_set()
 
-    def wait(self, timeout: float | None = None) -> BatchResult:
+    def wait(self, timeout: Duration = None) -> BatchResult:
         """All results, in input order.
 
-        timeout: seconds to wait; `TimeoutError` is raised after them, and the batch runs on.
+        timeout: how long to wait, milliseconds or text such as "5s"; then `TimeoutError` is raised, and the batch
+        runs on.
         An exception in the waiting thread (KeyboardInterrupt) cancels the batch, waits for the end of what ran
         and is raised again; so is what the source iterator of the batch raised.
         """
-        until = None if timeout is None else time.monotonic() + timeout
+        limit = parse_duration(timeout, "timeout", zero=True)
+        until = None if limit is None else time.monotonic() + limit / 1000.0
         try:
             self._wait_until_over(until)
         except TimeoutError:
@@ -286,7 +290,7 @@ class Batch:
 
     def _never_started(self, tasks: Sequence[tuple[int, Command]], reason: str) -> None:
         for index, command in tasks:
-            error = not_started(describe(index, command.text, command.label), reason)
+            error = not_started(describe(index, command.name), reason)
             outcome = Outcome(index, command, error, None, 0, 0.0, None, 0.0)
             self._arrived.append(Result(self.id, outcome, self._epoch_ms))
 

@@ -34,7 +34,9 @@ def tolerant(max_retries: int = 10, retry_delay: object = 2000, **fields: Any) -
 
 
 def custom(handler: Callable[[TaskError, int, PolicyContext], str], **fields: Any) -> Policy:
-    """Ask a function: `handler(error, retry_count, context)` answers "retry", "stop" or "continue".
+    """Ask a function about errors: `handler(error, retry_count, context)` answers "retry", "stop" or "continue".
+
+    Timeouts are `on_timeout`'s, one of the fields that may be given besides.
 
     retry_count is 0 at the first failure. It is called on a thread of its own. If it raises, answers something
     else, or doesn't answer within 5 s, the task fails with code `exception`, and the batch goes on.

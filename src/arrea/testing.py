@@ -447,5 +447,5 @@ def _answer(ask: Ask) -> Answered:
 
 
 def _never_ran(index: int, command: Command, reason: str) -> Outcome:
-    error = not_started(describe(index, command.text, command.label), reason)
+    error = not_started(describe(index, command.name), reason)
     return Outcome(index, command, error, None, 0, 0.0, None, 0.0)

@@ -25,10 +25,17 @@ class Terminal:
     def read_until(self, word: str, timeout: float = 10) -> bool:
         until = time.monotonic() + timeout
         while word not in self.text:
-            ready, _, _ = select.select([self.fd], [], [], max(0.0, until - time.monotonic()))
-            if not ready or not self._read():
+            if not self._wait(until) or not self._read():
                 return word in self.text
         return True
+
+    def hang_up(self) -> None:
+        """The window is closed: the kernel sends SIGHUP to the foreground."""
+        os.close(self.fd)
+        self.fd = -1
+
+    def _wait(self, until: float) -> bool:
+        return bool(select.select([self.fd], [], [], max(0.0, until - time.monotonic()))[0])
 
     def _read(self) -> bool:
         try:
@@ -40,9 +47,10 @@ class Terminal:
 
     def end(self, timeout: float = 15) -> int:
         until = time.monotonic() + timeout
-        while select.select([self.fd], [], [], max(0.0, until - time.monotonic()))[0] and self._read():
+        while self.fd >= 0 and self._wait(until) and self._read():
             continue
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
         if time.monotonic() >= until:
             os.kill(self.pid, signal.SIGKILL)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])

@@ -175,7 +175,7 @@ def test_answer_that_is_waited_for_can_be_cancelled() -> None:
             batch = engine.submit(["exit 3"], policy=policies.custom(never))
             assert asked.wait(5)
             batch.cancel()
-            [result] = batch.wait(timeout=2)
+            [result] = batch.wait(timeout="2s")
             assert result.error is not None and result.error.code == "cancelled"
     finally:
         release.set()

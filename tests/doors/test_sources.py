@@ -224,7 +224,7 @@ def test_interrupt_in_the_source_cancels(kind: type[BaseException], leaving: Lea
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
 def test_interrupt_in_the_source_of_a_submitted_batch(kind: type[BaseException]) -> None:
     with arrea.Engine() as engine, pytest.raises(kind):
-        engine.submit(breaking("true", kind())).wait(timeout=5)
+        engine.submit(breaking("true", kind())).wait(timeout="5s")
 
 
 def test_bad_elements_between_good_ones(leaving: Leaving) -> None:

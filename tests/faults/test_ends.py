@@ -207,7 +207,7 @@ def test_closing_an_engine_whose_commands_ignore_sigterm(mark: str) -> None:
     engine.close()
     assert time.monotonic() - began < GRACE_S + 1.0
     assert marked_survivors(mark) == []
-    assert {result.error.code for result in batch.wait(0.1) if result.error} == {"cancelled"}
+    assert {result.error.code for result in batch.wait(100) if result.error} == {"cancelled"}
     with pytest.raises(arrea.EngineStopped):
         engine.execute("true")
 
@@ -218,7 +218,7 @@ def test_closing_an_engine_right_after_submitting(mark: str) -> None:
         batch = engine.submit([["sleep", mark]] * 5, env={"ARREA_CHAOS": mark})
         time.sleep(number % 10 / 2000)
         engine.close()
-        assert len(batch.wait(0.1)) == 5
+        assert len(batch.wait(100)) == 5
     assert marked_survivors(mark) == []
 
 

@@ -184,7 +184,7 @@ def by_closing(engine: Engine, commands: list[str], mark: str) -> arrea.BatchRes
     batch = engine.submit(commands, env={"ARREA_CHAOS": mark})
     time.sleep(T_MS / 1000)
     engine.close()
-    return batch.wait(0.1)
+    return batch.wait(100)
 
 
 @pytest.mark.parametrize("door", [by_deadline, by_cancelling, by_stopping, by_closing])

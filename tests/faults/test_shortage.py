@@ -167,7 +167,7 @@ with arrea.Engine(kill_grace=200, default_policy="continue") as engine:
     batch = engine.submit(["trap '' TERM; setsid sleep " + MARK + " & wait"] * 5, timeout=300)
     time.sleep(0.2)
     hog()
-    results = batch.wait(10)
+    results = batch.wait("10s")
     for fd in held:
         os.close(fd)
     say({result.error.code for result in results}, engine.execute("true").success)

@@ -2,13 +2,19 @@
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arrea import Task
-from arrea._model.task import describe, printable
+from arrea._model.task import Command, describe, printable
+
+
+def named(text: str, label: object) -> str:
+    settings: Any = None  # a name needs none
+    return Command(text, (), settings, label).name
 
 
 def test_task_keeps_what_it_was_given() -> None:
@@ -50,15 +56,15 @@ def test_values_that_may_be_secret_are_not_shown() -> None:
     ],
 )
 def test_describe(text: str, label: object, name: str) -> None:
-    assert describe(3, text, label) == name
+    assert describe(3, named(text, label)) == name
 
 
 def test_label_that_cannot_be_told() -> None:
     class Label:
         def __str__(self) -> str:
-            raise SystemExit
+            raise ValueError
 
-    assert describe(0, "x", Label()) == "task 0 (<Label>)"
+    assert describe(0, named("x", Label())) == "task 0 (<Label>)"
 
 
 @given(st.text(st.characters(codec=None)))

@@ -105,7 +105,7 @@ def in_the_background() -> None:
     assert_type(batch.id, str)
     assert_type(batch.done, bool)
     assert_type(batch.wait(), BatchResult)
-    assert_type(batch.wait(timeout=5), BatchResult)
+    assert_type(batch.wait(timeout="5s"), BatchResult)
     for result in batch:
         assert_type(result, Result)
     batch.cancel()

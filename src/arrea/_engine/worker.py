@@ -46,7 +46,7 @@ SPAWN_TRIES = 8
 
 
 def name(worker: WorkerRecord) -> str:
-    return describe(worker.index, worker.command.text, worker.command.label)
+    return describe(worker.index, worker.command.name)
 
 
 # ── start ─────────────────────────────────────────────────────────────────────────────────────────

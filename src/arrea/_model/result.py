@@ -115,8 +115,12 @@ class View(ReadOnly):
         return hash((type(self), id(self._of)))
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._fields)
-        return f"{type(self).__name__}({shown})"
+        fields = ", ".join(f"{name}={_short(repr(getattr(self, name)))}" for name in self._fields)
+        return f"{type(self).__name__}({fields})"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:190]}... ({len(text)} characters)"
 
 
 class Output(View):

@@ -90,10 +90,12 @@ class Settings:
 class Command:
     """What will run: the final argument vector and its settings. What was checked is what runs.
 
-    text: as the caller wrote it. refusal: why it can't run; such a command fails without starting.
+    text: as the caller wrote it. name: the label's text, or the command; it is taken here, where the caller's
+    own `__str__` may run, for messages are made where it may not.
+    refusal: why it can't run; such a command fails without starting.
     """
 
-    __slots__ = ("argv", "label", "refusal", "settings", "text")
+    __slots__ = ("argv", "label", "name", "refusal", "settings", "text")
 
     def __init__(
         self,
@@ -107,26 +109,27 @@ class Command:
         self.argv = argv
         self.settings = settings
         self.label = label
+        self.name = text if label is None else label_text(label)
         self.refusal = refusal
 
     def __repr__(self) -> str:
         return f"Command({self.text!r})"
 
 
-def describe(index: int, text: str, label: object = None) -> str:
-    r"""How messages name a task: its index, and its label or its command, shortened, on one line.
+def describe(index: int, name: str) -> str:
+    r"""How messages name a task: its index and its name, shortened, on one line.
 
     >>> describe(3, "printf 'a\n' && exit 3")
     "task 3 (printf 'a\\x0a' && exit 3)"
     """
-    name = printable(text if label is None else _label_text(label))
-    return f"task {index} ({name if len(name) <= 60 else name[:57] + '...'})"
+    shown = printable(name[:200])
+    return f"task {index} ({shown if len(shown) <= 60 else shown[:57] + '...'})"
 
 
-def _label_text(label: object) -> str:
+def label_text(label: object) -> str:
     try:
         return str(label)
-    except BaseException:  # noqa: BLE001 - the user's own code, and this is called inside the engine
+    except Exception:  # noqa: BLE001 - a label's own text is no reason to refuse a command
         return f"<{type(label).__name__}>"
 
 

@@ -13,7 +13,7 @@ from arrea._model.checks import count, known, shown
 from arrea._model.duration import parse_duration
 from arrea._model.errors import ArreaError, InvalidBatch, InvalidCommand, InvalidOption, TooManyCommands
 from arrea._model.plan import Plan
-from arrea._model.task import Command, Task, describe
+from arrea._model.task import Command, Task, describe, label_text
 from arrea._prepare.options import TASK_OPTIONS, Options, check_label, encodable
 from arrea._prepare.shell import line_words
 
@@ -63,7 +63,8 @@ class Preparer:
     def refused(self, index: int, element: object, error: InvalidOption) -> Command:
         """A command that fails without starting."""
         text, label = _as_text(element), self._label_of(element)
-        refusal = InvalidCommand(describe(index, text, label), str(error), code=error.code)
+        name = text if label is None else label_text(label)
+        refusal = InvalidCommand(describe(index, name), str(error), code=error.code)
         return Command(text, (), self._options.settings, label, refusal)
 
     def _label_of(self, element: object) -> object:

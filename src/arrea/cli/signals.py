@@ -4,8 +4,9 @@ Dying by the signal, instead of exiting with a code, is what tells a shell or a 
 (https://www.cons.org/cracauer/sigint.html).
 
 A signal raises nothing: an exception in the middle of anything could leave a lock of the engine held, and then
-commands would be left running. It becomes an item of the queue on which the main thread waits. Only while that
-thread does nothing but wait for the end of what runs (`hurried`), another one raises `Interrupted` there.
+commands would be left running. It writes to the pipe on which the main thread waits; a lock would not do, for a
+signal that comes just before the wait begins doesn't end it. Only while the main thread does nothing but wait for
+the end of what runs, another signal raises `Interrupted` there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 # The C half of `signal`; the other half only gives its numbers names, which takes 4 ms at every start.
 import _signal
 import os
-from _queue import SimpleQueue
+import select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,18 +31,22 @@ class Interrupted(BaseException):
 
 
 class Signals:
-    """A context manager. While it lasts, the signals are put into `events`; `first` is the first, 0 if none came.
+    """A context manager, for the main thread. While it lasts, the signals end `wait`.
 
-    What was ignored (nohup) stays so.
+    first: the first that came, 0 if none did. What was ignored (nohup) stays so.
     """
 
     def __init__(self) -> None:
-        self.events: SimpleQueue[object] = SimpleQueue()
         self.first = 0
         self._before: dict[int, Any] = {}
         self._hurried = False
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
+        self._poll = select.poll()
+        self._poll.register(self._reading, select.POLLIN)
 
     def __enter__(self) -> Signals:
+        self._woken_before = _signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         for number in ENDING:
             before = _signal.getsignal(number)
             if before != _signal.SIG_IGN:
@@ -52,13 +57,27 @@ class Signals:
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
             _signal.signal(number, before)
+        _signal.set_wakeup_fd(self._woken_before)
+        os.close(self._reading)
+        os.close(self._writing)
 
     def _note(self, number: int, frame: object) -> None:
         self.first = self.first or number
         if self._hurried:
             self._hurried = False  # only once: more of them could only stop the killing
             raise Interrupted
-        self.events.put(number)
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until a signal comes, or `wake` is called."""
+        if self._poll.poll(None if seconds is None else max(0.0, seconds * 1000.0)):
+            os.read(self._reading, 4096)
+
+    def wake(self) -> None:
+        """Ends `wait`, from another thread."""
+        try:
+            os.write(self._writing, b"\0")
+        except OSError:
+            return  # so many signals came that nothing more fits, or nobody waits any longer
 
     def end(self, results: Stream) -> None:
         """Ends what runs: SIGTERM, a grace, SIGKILL; or SIGKILL at once if another signal comes meanwhile."""

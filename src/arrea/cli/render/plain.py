@@ -129,4 +129,4 @@ class Plain:
 def _told(result: Result) -> str:
     if result.error is not None:
         return printable(str(result.error))
-    return f"{describe(result.index, result.command, result.label)}: done in {result.duration_ms:.0f} ms"
+    return f"{describe(result.index, result.command)}: done in {result.duration_ms:.0f} ms"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from _queue import Empty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 SHOWN_TOGETHER_S = 0.004
 # For what was there when the batch was ended; a reader that takes longer isn't waited for.
 SHOW_THE_REST_S = 0.5
-SHOWN = object()
 
 
 class Screen:
@@ -29,23 +27,21 @@ class Screen:
         self._display = display
         self._signals = signals
         self.problem: BaseException | None = None
+        self._over = False
 
     def show(self, results: Stream) -> None:
         """Returns when all is over. A signal ends the batch first, and so does output that can't be written."""
         threading.Thread(target=self._run, args=(results,), name="arrea-screen", daemon=True).start()
-        if self._signals.events.get() is not SHOWN:
+        while not (self._over or self._signals.first):
+            self._signals.wait()
+        if self._signals.first or self.problem is not None:
             self._signals.end(results)
             self._wait_for_the_rest()
-        elif self.problem is not None:
-            self._signals.end(results)
 
     def _wait_for_the_rest(self) -> None:
         until = time.monotonic() + SHOW_THE_REST_S
-        try:
-            while self._signals.events.get(timeout=max(0.0, until - time.monotonic())) is not SHOWN:
-                continue
-        except Empty:
-            return
+        while not self._over and (left := until - time.monotonic()) > 0:
+            self._signals.wait(left)
 
     # ── on its own thread ─────────────────────────────────────────────────────────────────────────
 
@@ -54,7 +50,8 @@ class Screen:
             self._show(results)
         except BaseException as error:  # noqa: BLE001 - the main thread says what it means
             self.problem = error
-        self._signals.events.put(SHOWN)
+        self._over = True
+        self._signals.wake()
 
     def _show(self, results: Stream) -> None:
         """A few milliseconds' worth at a time: to wake up for each result costs more than it."""

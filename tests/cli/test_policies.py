@@ -1,0 +1,171 @@
+"""What the flags about failures and time do, and the exit codes that follow."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.door import GRACE_AND_A_SECOND, SLACK, arrea, shell
+
+
+def counting(path: Path, succeed_at: int) -> str:
+    """A command that counts its tries in a file and fails but for one."""
+    return f"echo x >> {path}; test $(wc -l < {path}) -ge {succeed_at} || exit 3"
+
+
+def tries(path: Path) -> int:
+    return path.read_text().count("x")
+
+
+# ── exit codes ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["-c", "true"], 0),
+        (["-c", "exit 1"], 1),
+        (["-c", "exit 77"], 77),
+        (["-c", "exit 255"], 255),
+        (["-c", "exit 126"], 126),
+        (["-c", "no-such-command-at-all"], 127),
+        (["-c", "/etc/passwd"], 126),
+        (["-c", "kill -KILL $$"], 128 + 9),
+        (["-c", "kill -SEGV $$"], 128 + 11),
+        (["-c", "sleep 30", "--timeout", "200"], 124),
+        (["-c", "sleep 30", "--deadline", "200ms"], 124),
+        (["--", "no-such-program-at-all"], 127),
+        (["--", "/etc/passwd/below"], 127),
+        (["--", "/etc/passwd"], 126),
+        (["--", "/"], 126),
+        (["--", "sh", "-c", "exit 9"], 9),
+        (["-c", "exit 3", "-c", "exit 3"], 1),
+        (["-c", "true", "-c", "no-such-command-at-all"], 1),
+        (["-c", "true", "-c", "sleep 30", "--timeout=0.2s"], 1),
+        (["-c", "true", "-c", "true"], 0),
+    ],
+)
+def test_exit_codes(words: list[str], code: int) -> None:
+    assert arrea("run", "-q", *words).code == code
+
+
+def test_the_summary_names_what_failed_also_when_there_was_one() -> None:
+    assert "task 0 (exit 3): exit code 3" in arrea("run", "-c", "exit 3").err
+    assert "could not be started: No such file" in arrea("run", "--", "nowhere").err
+    assert "timed out after 100 ms" in arrea("run", "--timeout=100", "-c", "sleep 9").err
+
+
+# ── retries ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_each_command_runs_once(tmp_path: Path) -> None:
+    assert arrea("run", "-c", counting(tmp_path / "n", 2)).code == 3
+    assert tries(tmp_path / "n") == 1
+
+
+@pytest.mark.parametrize(
+    ("retries", "needed", "code", "expected"), [(0, 2, 3, 1), (2, 3, 0, 3), (1, 3, 3, 2)]
+)
+def test_retries(tmp_path: Path, retries: int, needed: int, code: int, expected: int) -> None:
+    words = [f"--retries={retries}", "--retry-delay", "1ms"]
+    assert arrea("run", *words, "-c", counting(tmp_path / "n", needed)).code == code
+    assert tries(tmp_path / "n") == expected
+
+
+def test_retry_delay_waits(tmp_path: Path) -> None:
+    ran = arrea("run", "--retries=2", "--retry-delay=0.3s", "-c", counting(tmp_path / "n", 3))
+    assert ran.code == 0 and 0.6 <= ran.seconds < 0.6 + SLACK
+
+
+def test_the_timeout_is_of_each_attempt(tmp_path: Path) -> None:
+    line = f"echo x >> {tmp_path}/n; test $(wc -l < {tmp_path}/n) -ge 3 || sleep 30"
+    assert arrea("run", "--timeout=500", "--retries=2", "--retry-delay=0", "-c", line).code == 0
+    assert tries(tmp_path / "n") == 3
+
+
+def test_only_the_last_attempt_is_shown(tmp_path: Path) -> None:
+    line = counting(tmp_path / "n", 2) + "; echo done"
+    ran = arrea("run", "-q", "--retries=1", "--retry-delay=0", "-c", f"{line}; true", "-c", "true")
+    assert ran.out == b"done\n"
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [("once", 1), ("continue", 1), ("strict", 1), ("stop", 1), ("retry", 4), ("tolerant", 11)],
+)
+def test_policies_by_name(tmp_path: Path, policy: str, expected: int) -> None:
+    words = ["--policy", policy, "--retry-delay=0"]
+    assert arrea("run", *words, "-c", counting(tmp_path / "n", 99)).code == 3
+    assert tries(tmp_path / "n") == expected
+
+
+def test_retries_go_above_the_policy(tmp_path: Path) -> None:
+    words = ["--retries=1", "--policy=tolerant", "--retry-delay=0"]
+    assert arrea("run", *words, "-c", counting(tmp_path / "n", 99)).code == 3
+    assert tries(tmp_path / "n") == 2
+
+
+# ── the end of a batch before its end ─────────────────────────────────────────────────────────────
+
+
+def test_halt_now_kills_what_runs() -> None:
+    ran = arrea(
+        "run", "-p2", "--halt", "now", "-c", "sleep 0.1; exit 3", "-c", "sleep 30", "-c", "echo never"
+    )
+    assert (ran.code, ran.out) == (1, b"") and ran.seconds < SLACK
+    assert "killed: its batch had too many failures" in ran.err
+    assert "2 failed, 1 not started" in ran.err
+
+
+def test_halt_now_kills_who_wont_hear() -> None:
+    stubborn = "trap '' TERM INT; sleep 30 & while :; do wait; done"
+    ran = arrea("run", "-p2", "--halt=now", "-c", "sleep 0.1; exit 3", "-c", stubborn)
+    assert ran.code == 1 and ran.seconds < GRACE_AND_A_SECOND + SLACK
+
+
+def test_halt_soon_lets_what_runs_finish() -> None:
+    ran = arrea(
+        "run", "-p2", "--halt=soon", "-c", "exit 3", "-c", "sleep 0.5; echo whole", "-c", "sleep 1; echo no"
+    )
+    assert ran.code == 1 and b"whole\n" in ran.out
+    assert "failed" in ran.err
+
+
+def test_policy_stop_starts_nothing_more() -> None:
+    ran = arrea("run", "-p1", "--policy", "stop", "-c", "echo 1", "-c", "exit 3", "-c", "echo never")
+    assert (ran.code, ran.out) == (1, b"1\n")
+    assert "1 succeeded, 1 failed, 1 not started" in ran.err
+
+
+def test_deadline_ends_the_batch() -> None:
+    ran = arrea(
+        "run", "-p1", "--deadline", "500ms", "-c", "echo 1", "-c", "echo 2; sleep 30", "-c", "echo never"
+    )
+    assert (ran.code, ran.out) == (1, b"1\n2\n") and ran.seconds < 0.5 + SLACK
+    assert "the batch's deadline passed" in ran.err and "1 not started" in ran.err
+
+
+def test_a_timeout_kills_what_the_command_had_started() -> None:
+    line = "sleep 61 & setsid sleep 62 & (setsid sleep 63 &) & sleep 64"
+    ran = arrea("run", "--timeout=400", "-c", line, "-c", "true")
+    assert ran.code == 1 and ran.seconds < GRACE_AND_A_SECOND + SLACK
+
+
+def test_what_is_left_on_purpose_is_not_waited_for(tmp_path: Path) -> None:
+    line = f"sleep 31 & echo $! > {tmp_path}/pid; echo started"
+    ran = shell(f'$ARREA run -c "$LINE" -c true; kill $(cat {tmp_path}/pid)', env={"LINE": line})
+    assert (ran.code, ran.out) == (0, b"started\n") and ran.seconds < SLACK
+
+
+def test_many_failures_are_listed_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("".join(f"exit {n % 200 + 1}\n" for n in range(100)) + "exit 0\n")
+    ran = arrea("run", "-f", str(tmp_path / "f"), "-p", str(os.cpu_count()))
+    assert ran.code == 1
+    assert "101 commands, 1 succeeded, 100 failed" in ran.err and "... and 80 more" in ran.err
+
+
+def test_failures_after_the_never_started_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("exit 3\nsleep 0.3; exit 4\n" + "true\n" * 100)
+    ran = arrea("run", "-p2", "--halt=soon", "-f", str(tmp_path / "f"))
+    assert ran.err.count("exit code 4") == 2 and "more" not in ran.err
+    assert "not started" in ran.err.splitlines()[-1]
