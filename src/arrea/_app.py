@@ -114,9 +114,7 @@ class Engine:
 
     def _submit(self, preparer: Preparer, commands: list[Command], feed: Feed | None = None) -> Batch:
         plan = preparer.plan(commands, open=feed is not None)
-        batch = Batch(plan, self._epoch_ms, feed)
-        batch.begin(self._running())
-        return batch
+        return Batch(plan, self._epoch_ms, self._running(), feed)
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────
 

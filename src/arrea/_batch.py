@@ -1,7 +1,7 @@
-"""A submitted batch, seen from its caller: what the reactor tells it, and who waits for it.
+"""A submitted batch, seen from its caller: what the reactor tells, where commands come from, and who waits.
 
-`Batch` is the reactor's port: its methods `resolved` to `flush` are called on the reactor's thread and only
-append. Callers wait in their own thread, and there too the iterator of an open batch is pulled.
+`Inbox` is the reactor's port: its methods are called on the reactor's thread and only append. `Feed` is the source of
+an open batch, pulled by whoever waits, or by a thread of its own. `Batch` and `Stream` are what callers hold.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from arrea._model.task import describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from arrea._model.duration import Duration
     from arrea._model.plan import Plan
@@ -73,42 +73,102 @@ class Feed:
             self._pulled += 1
 
 
+class Inbox:
+    """What the reactor told of a batch: the port that `Reactor.submit` takes.
+
+    arrived: results in the order in which they came; None for one that a `Stream` took, for it keeps nothing.
+    room: how many commands an open batch wants. close, failure: how it ended; one of them is set when it is `over`.
+    """
+
+    __slots__ = (
+        "_batch_id", "_changed", "_epoch_ms", "_watching", "arrived", "close", "failure", "over", "room",
+    )  # fmt: skip
+
+    def __init__(self, batch_id: str, epoch_ms: float) -> None:
+        self._batch_id = batch_id
+        self._epoch_ms = epoch_ms
+        self._changed = threading.Condition()
+        self._watching = 0
+        self.arrived: list[Result | None] = []
+        self.room = 0
+        self.close: Close | None = None
+        self.failure: EngineStopped | None = None
+        self.over = threading.Event()
+
+    # ── on the reactor's thread ───────────────────────────────────────────────────────────────────
+
+    def resolved(self, outcome: Outcome) -> None:
+        self.arrived.append(Result(self._batch_id, outcome, self._epoch_ms))
+
+    def abandoned(self, tasks: Iterable[tuple[int, Command]], reason: str) -> None:
+        for index, command in tasks:
+            error = not_started(describe(index, command.name), reason)
+            self.resolved(Outcome(index, command, error, None, 0, 0.0, None, 0.0))
+
+    def wanted(self, count: int) -> None:
+        with self._changed:
+            self.room += count
+
+    def closed(self, close: Close) -> None:
+        self.close = close
+        self.over.set()
+
+    def failed(self, error: EngineStopped) -> None:
+        self.failure = error
+        self.over.set()
+
+    def flush(self) -> None:
+        """Wakes who waits. Who doesn't count yet looks at all of it before he waits."""
+        if self._watching:
+            with self._changed:
+                self._changed.notify_all()
+
+    # ── on callers' threads ───────────────────────────────────────────────────────────────────────
+
+    def used(self, count: int) -> None:
+        """So many commands were fed."""
+        with self._changed:
+            self.room -= count
+
+    def wait_for(self, happened: Callable[[], bool], until: float | None) -> bool:
+        """Waits until it is so, at most until this time of `time.monotonic`; whether it is."""
+        with self._changed:
+            self._watching += 1
+            try:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                return self._changed.wait_for(happened, left)
+            finally:
+                self._watching -= 1
+
+
 class Batch:
     """A batch that was submitted. Dropping it changes nothing: it runs on.
 
     `id` names it. Iterating gives results as they finish; `wait` gives all of them in input order.
     """
 
-    def __init__(self, plan: Plan, epoch_ms: float, feed: Feed | None = None) -> None:
+    def __init__(self, plan: Plan, epoch_ms: float, reactor: Reactor, feed: Feed | None = None) -> None:
         self.id = plan.batch_id
         self._plan = plan
-        self._epoch_ms = epoch_ms
         self._feed = feed
-        self._arrived: list[Result | None] = []  # None: taken by a `Stream`, which keeps nothing
-        self._room = 0
-        self._close: Close | None = None
-        self._failure: EngineStopped | None = None
-        self._over = threading.Event()
-        self._changed = threading.Condition()
-        self._watching = 0
         self._feeds_itself = False
-        self._reactor: Reactor | None = None
-        self._number = 0
+        self._inbox = Inbox(plan.batch_id, epoch_ms)
         self._pid = os.getpid()
+        self._reactor = reactor
+        self._number = reactor.submit(plan, self._inbox)
 
     def __repr__(self) -> str:
-        return f"<Batch {self.id} {'over' if self.done else f'{len(self._arrived)} results so far'}>"
-
-    def begin(self, reactor: Reactor) -> None:
-        self._reactor = reactor
-        self._number = reactor.submit(self._plan, self)
-
-    # ── for callers ───────────────────────────────────────────────────────────────────────────────
+        return f"<Batch {self.id} {'over' if self.done else f'{self.arrived} results so far'}>"
 
     @property
     def done(self) -> bool:
         """Whether every task has its result."""
-        return self._over.is_set()
+        return self._inbox.over.is_set()
+
+    @property
+    def arrived(self) -> int:
+        """How many tasks have their result."""
+        return len(self._inbox.arrived)
 
     def wait(self, timeout: Duration = None) -> BatchResult:
         """All results, in input order.
@@ -125,55 +185,51 @@ class Batch:
         except TimeoutError:
             raise
         except BaseException:
-            self.end()
+            self._end()
             raise
         self._raise_problems()
         return self._result()
-
-    @property
-    def arrived(self) -> int:
-        """How many tasks have their result."""
-        return len(self._arrived)
 
     def cancel(self) -> None:
         """Ends the batch: what runs is killed (SIGTERM, `kill_grace`, SIGKILL), nothing more starts.
 
         Returns at once.
         """
-        if self._reactor is not None and self._is_ours:
+        if self._is_ours:
             self._reactor.cancel(self._number)
 
     def __iter__(self) -> Iterator[Result]:
         """Results as they finish, those that came before included."""
         seen = 0
         while self._await(seen, None):
-            result = self._arrived[seen]
+            result = self._inbox.arrived[seen]
             seen += 1
             if result is not None:
                 yield result
         self._raise_problems()
 
-    def take(self, seen: int) -> Result | None:
-        """The result after the first `seen`, kept no longer; None when there are no more. For `Stream`."""
+    def _take(self, seen: int) -> Result | None:
+        """The result after the first `seen`, kept no longer; None when there are no more."""
         if not self._await(seen, None):
             self._raise_problems()
             return None
-        result, self._arrived[seen] = self._arrived[seen], None
+        arrived = self._inbox.arrived
+        result, arrived[seen] = arrived[seen], None
         return result
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """Cancels the batch and waits until nothing of it is left: `kill_grace` and a second at most.
 
         Another exception meanwhile (a second Ctrl-C) kills at once.
         """
-        if self._reactor is None or self.done or not self._is_ours:
+        if self.done or not self._is_ours:
             return
         try:
             self.cancel()
-            self._over.wait(self._plan.kill_grace_ms / 1000.0 + 1.0)
+            self._inbox.over.wait(self._plan.kill_grace_ms / 1000.0 + 1.0)
         except BaseException:
             self._reactor.cancel(self._number, hard=True)
-            self._over.wait(1.0)
+            self._inbox.over.wait(1.0)
             raise
 
     # ── waiting ───────────────────────────────────────────────────────────────────────────────────
@@ -190,34 +246,22 @@ class Batch:
     def _wait_until_over(self, until: float | None) -> None:
         self._check_ours()
         while not self.done and self._feed is not None and not self._feeds_itself:
-            self._await(len(self._arrived), until)
-        if not self._over.wait(None if until is None else max(0.0, until - time.monotonic())):
+            self._await(self.arrived, until)
+        if not self._inbox.over.wait(None if until is None else max(0.0, until - time.monotonic())):
             raise TimeoutError(f"batch {self.id} is still running")
         self._account_for_the_late()
 
     def _await(self, seen: int, until: float | None) -> bool:
         """Waits for a result after the first `seen`, pulling the source meanwhile. False: there will be none."""
         self._check_ours()
-        while len(self._arrived) <= seen and not self.done:
+        while self.arrived <= seen and not self.done:
             if self._may_feed:
                 self._feed_once()
-            else:
-                self._wait_for_change(seen, until)
+            elif not self._inbox.wait_for(lambda: self.arrived > seen or self.done or self._may_feed, until):
+                raise TimeoutError(f"batch {self.id} is still running")
         if self.done:
             self._account_for_the_late()
-        return len(self._arrived) > seen
-
-    def _wait_for_change(self, seen: int, until: float | None) -> None:
-        """Until there is a result after the first `seen`, room for more commands, or the end."""
-        with self._changed:
-            self._watching += 1
-            try:
-                while len(self._arrived) <= seen and not self.done and not self._may_feed:
-                    left = None if until is None else max(0.0, until - time.monotonic())
-                    if not self._changed.wait(left):
-                        raise TimeoutError(f"batch {self.id} is still running")
-            finally:
-                self._watching -= 1
+        return self.arrived > seen
 
     # ── the source of an open batch ───────────────────────────────────────────────────────────────
 
@@ -225,27 +269,19 @@ class Batch:
         """For `submit`: nobody may ever wait, so a thread of its own pulls the source, and nobody else does."""
         if self._feed is not None:
             self._feeds_itself = True
-            threading.Thread(target=self._feed_all, name="arrea-feeder", daemon=True).start()
+            threading.Thread(
+                target=self._feed_all, args=(self._feed,), name="arrea-feeder", daemon=True
+            ).start()
 
-    def _feed_all(self) -> None:
-        assert self._feed is not None and self._reactor is not None
+    def _feed_all(self, feed: Feed) -> None:
         try:
-            while self._feed.open and not self.done:
+            while feed.open and not self.done:
+                self._inbox.wait_for(lambda: self._wants_feeding or self.done, None)
                 if self._wants_feeding:
                     self._feed_once()
-                else:
-                    self._wait_for_room()
         except BaseException as error:  # noqa: BLE001 - SystemExit of the source: whoever waits gets it
-            self._feed.fail(error)
+            feed.fail(error)
             self._reactor.feed(self._number, [], last=True)
-
-    def _wait_for_room(self) -> None:
-        with self._changed:
-            self._watching += 1
-            try:
-                self._changed.wait_for(lambda: self._wants_feeding or self.done)
-            finally:
-                self._watching -= 1
 
     @property
     def _may_feed(self) -> bool:
@@ -254,70 +290,39 @@ class Batch:
 
     @property
     def _wants_feeding(self) -> bool:
-        return self._room > 0 and self._feed is not None and self._feed.open
+        return self._inbox.room > 0 and self._feed is not None and self._feed.open
 
     def _feed_once(self) -> None:
-        feed, reactor = self._feed, self._reactor
-        assert feed is not None and reactor is not None
-        commands = feed.pull(self._room)
-        with self._changed:  # the reactor adds to it in another thread
-            self._room -= len(commands)
-        reactor.feed(self._number, commands, last=not feed.open)
+        feed = self._feed
+        assert feed is not None
+        commands = feed.pull(self._inbox.room)
+        self._inbox.used(len(commands))
+        self._reactor.feed(self._number, commands, last=not feed.open)
+
+    def _account_for_the_late(self) -> None:
+        """Commands that were pulled while the batch stopped: the engine took them no longer."""
+        close = self._inbox.close
+        if self._feed is None or close is None:
+            return
+        first, commands = self._feed.last
+        self._feed.last = (0, [])
+        late = (pulled for pulled in enumerate(commands, first) if pulled[0] >= close.total)
+        self._inbox.abandoned(late, close.stopped_by or "stop")
 
     # ── results ───────────────────────────────────────────────────────────────────────────────────
 
     def _raise_problems(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+        if self._inbox.failure is not None:
+            raise self._inbox.failure
         if self._feed is not None and self._feed.error is not None:
             raise self._feed.error
 
     def _result(self) -> BatchResult:
-        close = self._close
+        close = self._inbox.close
         assert close is not None
-        arrived = [result for result in self._arrived if result is not None]
+        arrived = [result for result in self._inbox.arrived if result is not None]
         results = sorted(arrived, key=lambda result: result.index)
         return BatchResult(self.id, results, close.retried, close.duration_ms, close.stopped_by)
-
-    def _account_for_the_late(self) -> None:
-        """Commands that were pulled while the batch stopped: the engine took them no longer."""
-        if self._feed is None or self._close is None:
-            return
-        first, commands = self._feed.last
-        self._feed.last = (0, [])
-        late = [pulled for pulled in enumerate(commands, first) if pulled[0] >= self._close.total]
-        self._never_started(late, self._close.stopped_by or "stop")
-
-    def _never_started(self, tasks: Sequence[tuple[int, Command]], reason: str) -> None:
-        for index, command in tasks:
-            error = not_started(describe(index, command.name), reason)
-            outcome = Outcome(index, command, error, None, 0, 0.0, None, 0.0)
-            self._arrived.append(Result(self.id, outcome, self._epoch_ms))
-
-    # ── the reactor's port ────────────────────────────────────────────────────────────────────────
-
-    def resolved(self, outcome: Outcome) -> None:
-        self._arrived.append(Result(self.id, outcome, self._epoch_ms))
-
-    def abandoned(self, tasks: Sequence[tuple[int, Command]], reason: str) -> None:
-        self._never_started(tasks, reason)
-
-    def wanted(self, count: int) -> None:
-        with self._changed:
-            self._room += count
-
-    def closed(self, close: Close) -> None:
-        self._close = close
-        self._over.set()
-
-    def failed(self, error: EngineStopped) -> None:
-        self._failure = error
-        self._over.set()
-
-    def flush(self) -> None:
-        if self._watching:
-            with self._changed:
-                self._changed.notify_all()
 
 
 class Stream:
@@ -336,9 +341,9 @@ class Stream:
 
     def __next__(self) -> Result:
         try:
-            result = self._batch.take(self._seen)
+            result = self._batch._take(self._seen)
         except BaseException:
-            self._batch.end()
+            self._batch._end()
             raise
         if result is None:
             raise StopIteration
@@ -352,7 +357,7 @@ class Stream:
 
     def close(self) -> None:
         """Cancels what is left of the batch and waits until nothing of it runs."""
-        self._batch.end()
+        self._batch._end()
 
     def __enter__(self) -> Stream:
         return self

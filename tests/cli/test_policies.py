@@ -38,6 +38,7 @@ def tries(path: Path) -> int:
         (["--", "/etc/passwd/below"], 127),
         (["--", "/etc/passwd"], 126),
         (["--", "/"], 126),
+        (["-c", "true " + "x" * 140_000], 126),  # longer than the kernel passes on
         (["--", "sh", "-c", "exit 9"], 9),
         (["-c", "exit 3", "-c", "exit 3"], 1),
         (["-c", "true", "-c", "no-such-command-at-all"], 1),

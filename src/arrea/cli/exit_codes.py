@@ -32,7 +32,7 @@ def _own_code(error: TaskError | None) -> int:
             return BY_SIGNAL + int(number)
         case SpawnFailed(errno=errno.ENOENT | errno.ENOTDIR):
             return NOT_FOUND
-        case SpawnFailed(errno=errno.EACCES | errno.ENOEXEC):
+        case SpawnFailed():  # no right to, not a program, too many arguments
             return NOT_EXECUTABLE
         case _:
             return TIMED_OUT if error is not None and error.code in ("timeout", "deadline") else FAILED

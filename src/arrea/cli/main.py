@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from arrea._version import __version__
 
         return say(f"arrea {__version__}\n")
+    if words[:2] == ["help", "run"]:
+        return _run(["--help"])
     if first in ("--help", "-h", "help"):
         return say(HELP)
     if first == "run":
@@ -59,5 +61,8 @@ def _unknown(first: str) -> int:
 
     what = "flag" if first.startswith("-") else "command"
     names = ("--version", "--help") if what == "flag" else COMMANDS
-    tell(f"arrea: unknown {what} {shown(first)}{meant(first, names)}\nTry `arrea --help`.")
+    hint = meant(first, names) or (
+        "; other flags come after a command: arrea run ..." if what == "flag" else ""
+    )
+    tell(f"arrea: unknown {what} {shown(first)}{hint}\nTry `arrea --help`.")
     return WRONG_USAGE
