@@ -30,7 +30,9 @@ class Run:
     def __init__(self, argv: list[str], stdin: Path | None = None) -> None:
         began = time.perf_counter()
         with tempfile.TemporaryFile() as out, open(stdin or os.devnull, "rb") as given:
-            process = subprocess.Popen(argv, stdin=given, stdout=out, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+            process = subprocess.Popen(
+                argv, stdin=given, stdout=out, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+            )
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
             self.wall = time.perf_counter() - began
@@ -94,7 +96,9 @@ def _table(title: str, compared: dict[str, list[Run]], peer: str, jobs: int) -> 
         wall, cpu = (_ratio(runs, compared[peer], field) for field in ("wall", "cpu"))
         typical = median(run.wall for run in runs)
         micro = median(run.cpu for run in runs) / jobs * 1e6
-        print(f"| {name} | {typical * 1e3:.1f} | {jobs / typical:.0f} | {wall:.2f} | {micro:.0f} | {cpu:.2f} |")
+        print(
+            f"| {name} | {typical * 1e3:.1f} | {jobs / typical:.0f} | {wall:.2f} | {micro:.0f} | {cpu:.2f} |"
+        )
 
 
 def _ratio(runs: list[Run], peers: list[Run], field: str) -> float:

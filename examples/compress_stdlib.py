@@ -26,7 +26,9 @@ LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "__pyc
 def modules() -> list[Path]:
     """The standard library's source files."""
     root = Path(sysconfig.get_path("stdlib"))
-    return sorted(path for path in root.rglob("*.py") if not LEFT_OUT.intersection(path.relative_to(root).parts))
+    return sorted(
+        path for path in root.rglob("*.py") if not LEFT_OUT.intersection(path.relative_to(root).parts)
+    )
 
 
 def command(module: Path, target: Path) -> arrea.Task:
@@ -54,7 +56,9 @@ def main() -> int:
         began = time.monotonic()
         results = engine.run(map(command, sources, targets), workers=workers, timeout="1m")
         took = time.monotonic() - began
-        problems = [found for one, target in zip(results, targets, strict=True) if (found := problem(one, target))]
+        problems = [
+            found for one, target in zip(results, targets, strict=True) if (found := problem(one, target))
+        ]
         packed = sum(target.stat().st_size for target in targets)
     return report(sources, results, packed, took, problems)
 

@@ -20,7 +20,8 @@ from arrea._model.checks import known, shown
 from arrea._model.errors import ArreaError, EngineStopped, InvalidOption
 from arrea._model.policy import parse_policy
 from arrea._model.step import Emit
-from arrea._model.task import Task, describe
+from arrea._model.task import Task
+from arrea._model.text import describe
 from arrea._prepare.config import Config
 from arrea._prepare.options import TASK_OPTIONS
 from arrea._prepare.plan import Preparer

@@ -12,9 +12,8 @@ import time
 
 from arrea._model.duration import parse_duration
 from arrea._model.errors import EngineStopped, not_started
-from arrea._model.result import BatchResult, Result
-from arrea._model.step import Outcome
-from arrea._model.task import describe
+from arrea._model.result import BatchResult, Outcome, Result
+from arrea._model.text import describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

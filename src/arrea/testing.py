@@ -24,7 +24,7 @@ from itertools import islice
 from arrea._engine.leader import Leader
 from arrea._engine.registry import Registry
 from arrea._model.errors import not_started
-from arrea._model.result import BatchResult, Ending, Result
+from arrea._model.result import BatchResult, Ending, Outcome, Result
 from arrea._model.step import (
     Abandon,
     Answered,
@@ -37,7 +37,6 @@ from arrea._model.step import (
     Fed,
     Forget,
     Kill,
-    Outcome,
     Resolve,
     Spawn,
     Spawned,
@@ -46,7 +45,7 @@ from arrea._model.step import (
     Terminate,
     Want,
 )
-from arrea._model.task import describe
+from arrea._model.text import describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -276,6 +276,6 @@ def test_a_source_that_two_threads_wait_for_is_pulled_by_one_at_a_time(engine: E
 
     batch = engine.submit(source(), policy="once", env={"ARREA_CHAOS": mark})  # type: ignore[arg-type]
     with ThreadPoolExecutor(3) as pool:
-        waits = [pool.submit(batch.wait, 20) for _ in range(3)]
+        waits = [pool.submit(batch.wait, "20s") for _ in range(3)]
         told = [[data.stdout for data in wait.result().data if data] for wait in waits]
     assert told == [[f"{index}\n" for index in range(60)]] * 3

@@ -171,7 +171,7 @@ def by_cancelling(engine: Engine, commands: list[str], mark: str) -> arrea.Batch
     batch = engine.submit(commands, env={"ARREA_CHAOS": mark})
     time.sleep(T_MS / 1000)
     batch.cancel()
-    return batch.wait(AT_MOST_S)
+    return batch.wait(1000 * AT_MOST_S)
 
 
 def by_stopping(engine: Engine, commands: list[str], mark: str) -> arrea.BatchResult:
@@ -216,7 +216,7 @@ def test_cancelling_at_once_leaves_nothing(engine: Engine, mark: str) -> None:
         batch = engine.submit([["sleep", mark]] * 3, env={"ARREA_CHAOS": mark})
         time.sleep(number % 20 / 5000)
         batch.cancel()
-        results = batch.wait(AT_MOST_S)
+        results = batch.wait(1000 * AT_MOST_S)
         assert {result.error.code for result in results if result.error} <= {"cancelled", "not_started"}
         assert len(results) == 3 and not results.success
     assert marked_survivors(mark) == []

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrea import Task
-from arrea._model.task import Command, describe, printable
+from arrea._model.task import Command
+from arrea._model.text import describe, printable
 
 
 def named(text: str, label: object) -> str:

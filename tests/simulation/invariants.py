@@ -12,7 +12,7 @@ from arrea._engine.leader import Leader
 from arrea._engine.registry import BatchRecord
 from arrea._engine.worker import GIVE_UP_AFTER_MS
 from arrea._model.plan import Plan
-from arrea._model.result import Ending
+from arrea._model.result import Ending, Outcome
 from arrea._model.step import (
     Abandon,
     Answered,
@@ -27,7 +27,6 @@ from arrea._model.step import (
     Forget,
     Input,
     Kill,
-    Outcome,
     Resolve,
     Spawn,
     Spawned,

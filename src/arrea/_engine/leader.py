@@ -17,6 +17,7 @@ from arrea._engine.registry import BatchRecord, Registry, WorkerRecord
 from arrea._engine.states import Deciding, Exiting, Killing, Ready, Running, Spawning, Stopping, Waiting
 from arrea._model.errors import Ended, PolicyFailed, SpawnFailed, TaskError, not_started
 from arrea._model.policy import CONTINUE, STOP, Retry, Stop
+from arrea._model.result import Outcome
 from arrea._model.step import (
     Abandon,
     Answered,
@@ -29,7 +30,6 @@ from arrea._model.step import (
     ExitSeen,
     Fed,
     Input,
-    Outcome,
     Resolve,
     Spawn,
     Spawned,

@@ -28,7 +28,7 @@ from arrea._model.errors import (
 )
 from arrea._model.policy import AskUser, PolicyContext, decide, decide_answered
 from arrea._model.step import Ask, Forget, Kill, Terminate
-from arrea._model.task import describe
+from arrea._model.text import describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from arrea._model.errors import InvalidOption
-from arrea._model.task import printable
+from arrea._model.text import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

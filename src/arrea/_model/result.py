@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any, Protocol, overload
 
-    from arrea._model.step import Outcome
-
     class Captured(Protocol):
         """One stream's output, as the runtime keeps it."""
 
@@ -96,6 +94,40 @@ class ReadOnly:
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"{type(self).__name__}.{name} can't be deleted: results are read-only")
+
+
+class Outcome:
+    """How a task ended, after its last attempt. `Result` is the view of it that callers get.
+
+    error: None on success. ending: of the last attempt that ran. failures of earlier attempts are not kept.
+    queued_ms: from submission to the first start. started_at, ended_at: engine time, None if it never started.
+    """
+
+    __slots__ = (
+        "attempts", "command", "ended_at", "ending", "error", "index", "queued_ms", "started_at", "warnings",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        index: int,
+        command: Command,
+        error: TaskError | None,
+        ending: Ending | None,
+        attempts: int,
+        queued_ms: float,
+        started_at: float | None,
+        ended_at: float,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        self.index = index
+        self.command = command
+        self.error = error
+        self.ending = ending
+        self.attempts = attempts
+        self.queued_ms = queued_ms
+        self.started_at = started_at
+        self.ended_at = ended_at
+        self.warnings = warnings
 
 
 class View(ReadOnly):

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from arrea._model.errors import TaskError
     from arrea._model.plan import Plan
-    from arrea._model.result import Ending
+    from arrea._model.result import Ending, Outcome
     from arrea._model.task import Command
 
     AttemptId = tuple[int, int, int]
@@ -226,37 +225,3 @@ class Emit:
 
 
 Effect = Spawn | Terminate | Kill | Forget | Ask | Resolve | Abandon | Want | Close | Emit
-
-
-class Outcome:
-    """How a task ended, after its last attempt. `Result` is the view of it that callers get.
-
-    error: None on success. ending: of the last attempt that ran. failures of earlier attempts are not kept.
-    queued_ms: from submission to the first start. started_at, ended_at: engine time, None if it never started.
-    """
-
-    __slots__ = (
-        "attempts", "command", "ended_at", "ending", "error", "index", "queued_ms", "started_at", "warnings",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        index: int,
-        command: Command,
-        error: TaskError | None,
-        ending: Ending | None,
-        attempts: int,
-        queued_ms: float,
-        started_at: float | None,
-        ended_at: float,
-        warnings: tuple[str, ...] = (),
-    ) -> None:
-        self.index = index
-        self.command = command
-        self.error = error
-        self.ending = ending
-        self.attempts = attempts
-        self.queued_ms = queued_ms
-        self.started_at = started_at
-        self.ended_at = ended_at
-        self.warnings = warnings

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from arrea._model.text import label_text
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,35 +116,3 @@ class Command:
 
     def __repr__(self) -> str:
         return f"Command({self.text!r})"
-
-
-def describe(index: int, name: str) -> str:
-    r"""How messages name a task: its index and its name, shortened, on one line.
-
-    >>> describe(3, "printf 'a\n' && exit 3")
-    "task 3 (printf 'a\\x0a' && exit 3)"
-    """
-    shown = printable(name[:200])
-    return f"task {index} ({shown if len(shown) <= 60 else shown[:57] + '...'})"
-
-
-def label_text(label: object) -> str:
-    try:
-        return str(label)
-    except Exception:  # noqa: BLE001 - a label's own text is no reason to refuse a command
-        return f"<{type(label).__name__}>"
-
-
-def printable(text: str) -> str:
-    r"""Text without control characters, so that it can't move a terminal's cursor or fake a line.
-
-    >>> printable("a" + chr(27) + "[2J")
-    'a\\x1b[2J'
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _escaped(ord(c)) for c in text)
-
-
-def _escaped(code: int) -> str:
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"

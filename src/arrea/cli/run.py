@@ -7,7 +7,7 @@ import os
 from arrea._model.checks import shown
 from arrea._model.errors import ArreaError, InvalidOption, TooManyCommands, UsageError
 from arrea._model.policy import parse_policy
-from arrea._model.task import printable
+from arrea._model.text import printable
 from arrea.cli.exit_codes import FAILED, WRONG_USAGE, exit_code
 from arrea.cli.flags import Flag, flags_help, parse
 from arrea.cli.render.plain import Plain

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from arrea._model.task import describe, printable
+from arrea._model.text import describe, printable
 from arrea.cli.streams import STDERR, STDOUT, tell, write
 
 TYPE_CHECKING = False
