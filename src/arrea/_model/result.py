@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any, Protocol, overload
 
+    from arrea._model.task import Command
+
     class Captured(Protocol):
         """One stream's output, as the runtime keeps it."""
 
