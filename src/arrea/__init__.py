@@ -14,7 +14,7 @@ from arrea._version import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Any
+    from typing import Unpack
 
     from arrea import policies
     from arrea._app import Engine
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         TooManyCommands,
         UsageError,
     )
+    from arrea._model.options import BatchOptions, TaskOptions
     from arrea._model.policy import Policy
     from arrea._model.result import BatchResult, Output, Result, Usage
     from arrea._model.task import Task
@@ -62,7 +63,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def execute(command: Commandlike, *, check: bool = False, **options: Any) -> Result:
+def execute(command: Commandlike, *, check: bool = False, **options: Unpack[TaskOptions]) -> Result:
     """Runs one command, once, and waits for it.
 
     command: a shell line (text) or an argument vector (a list of texts: no shell), or a `Task`.
@@ -89,7 +90,9 @@ def execute(command: Commandlike, *, check: bool = False, **options: Any) -> Res
     return default_engine().execute(command, check=check, **options)
 
 
-def run(commands: Iterable[Commandlike], *, check: bool = False, **options: Any) -> BatchResult:
+def run(
+    commands: Iterable[Commandlike], *, check: bool = False, **options: Unpack[BatchOptions]
+) -> BatchResult:
     """Runs commands in parallel, waits for all, and hands back their results in input order.
 
     commands: a list is checked whole before anything starts; an iterator is pulled as there is room, and a bad
@@ -109,7 +112,7 @@ def run(commands: Iterable[Commandlike], *, check: bool = False, **options: Any)
     return default_engine().run(commands, check=check, **options)
 
 
-def stream(commands: Iterable[Commandlike], **options: Any) -> Stream:
+def stream(commands: Iterable[Commandlike], **options: Unpack[BatchOptions]) -> Stream:
     """Runs commands in parallel and gives results as they finish. Leaving the loop early cancels the rest.
 
     Options: see `run`.
@@ -124,7 +127,7 @@ def stream(commands: Iterable[Commandlike], **options: Any) -> Stream:
     return default_engine().stream(commands, **options)
 
 
-def submit(commands: Iterable[Commandlike], **options: Any) -> Batch:
+def submit(commands: Iterable[Commandlike], **options: Unpack[BatchOptions]) -> Batch:
     """Starts commands in parallel and returns at once, with a `Batch` to wait for, cancel or iterate over.
 
     Options: see `run`.

@@ -29,9 +29,10 @@ from arrea._runtime.reactor import Reactor, clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from typing import Any
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any, Unpack
 
+    from arrea._model.options import BatchOptions, EngineOptions, TaskOptions
     from arrea._model.result import BatchResult, Result
     from arrea._model.step import Effect
     from arrea._model.task import Command
@@ -58,7 +59,7 @@ class Engine:
     'hello\\n'
     """
 
-    def __init__(self, **config: Any) -> None:
+    def __init__(self, **config: Unpack[EngineOptions]) -> None:
         _check_platform()
         self._config = Config(**config)
         self._monitor = Monitor()
@@ -70,31 +71,31 @@ class Engine:
 
     # ── running things ────────────────────────────────────────────────────────────────────────────
 
-    def execute(self, command: Commandlike, *, check: bool = False, **options: Any) -> Result:
+    def execute(self, command: Commandlike, *, check: bool = False, **options: Unpack[TaskOptions]) -> Result:
         """Runs one command and waits for it; see `arrea.execute`."""
         result = self._submit(*self._one(command, options)).wait()[0]
         if check and result.error is not None:
             raise result.error
         return result
 
-    def run(self, commands: Commands, *, check: bool = False, **options: Any) -> BatchResult:
+    def run(self, commands: Commands, *, check: bool = False, **options: Unpack[BatchOptions]) -> BatchResult:
         """Runs commands in parallel and waits for all of them; see `arrea.run`."""
         results = self._batch(commands, options).wait()
         if check:
             results.raise_failures()
         return results
 
-    def stream(self, commands: Commands, **options: Any) -> Stream:
+    def stream(self, commands: Commands, **options: Unpack[BatchOptions]) -> Stream:
         """Runs commands in parallel and gives results as they finish; see `arrea.stream`."""
         return Stream(self._batch(commands, options))
 
-    def submit(self, commands: Commands, **options: Any) -> Batch:
+    def submit(self, commands: Commands, **options: Unpack[BatchOptions]) -> Batch:
         """Starts commands in parallel and returns at once; see `arrea.submit`."""
         batch = self._batch(commands, options)
         batch.feed_in_background()
         return batch
 
-    def _one(self, command: Commandlike, options: dict[str, Any]) -> tuple[Preparer, list[Command]]:
+    def _one(self, command: Commandlike, options: Mapping[str, Any]) -> tuple[Preparer, list[Command]]:
         """What is wrong with a single command, its shell or its directory, is the failure of its result."""
         known(options, TASK_OPTIONS)
         try:
@@ -107,7 +108,7 @@ class Engine:
             return preparer, [preparer.refused(0, command, error)]
         return preparer, [preparer.command_or_refusal(0, command)]
 
-    def _batch(self, commands: Commands, options: dict[str, Any]) -> Batch:
+    def _batch(self, commands: Commands, options: Mapping[str, Any]) -> Batch:
         preparer = Preparer(options, self._config, self._config.default_policy)
         if isinstance(commands, (list, tuple)):
             return self._submit(preparer, preparer.all_commands(commands))

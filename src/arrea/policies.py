@@ -11,9 +11,11 @@ from arrea._model.policy import Policy, PolicyContext, parse_policy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Unpack
 
+    from arrea._model.duration import Duration
     from arrea._model.errors import TaskError
+    from arrea._model.options import FurtherFields, PolicyFields
 
 __all__ = ["Policy", "PolicyContext", "custom", "default", "strict", "tolerant"]
 
@@ -28,12 +30,12 @@ def strict() -> Policy:
     return parse_policy("strict")
 
 
-def tolerant(max_retries: int = 10, retry_delay: object = 2000, **fields: Any) -> Policy:
+def tolerant(max_retries: int = 10, retry_delay: Duration = 2000, **fields: Unpack[FurtherFields]) -> Policy:
     """Retry many times, two seconds apart."""
     return Policy(max_retries=max_retries, retry_delay=retry_delay, **fields)
 
 
-def custom(handler: Callable[[TaskError, int, PolicyContext], str], **fields: Any) -> Policy:
+def custom(handler: Callable[[TaskError, int, PolicyContext], str], **fields: Unpack[PolicyFields]) -> Policy:
     """Ask a function about errors: `handler(error, retry_count, context)` answers "retry", "stop" or "continue".
 
     Timeouts are `on_timeout`'s, one of the fields that may be given besides.

@@ -7,9 +7,10 @@ from arrea._model.text import label_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import IO, Any
+    from typing import IO, Any, Unpack
 
     from arrea._model.errors import TaskError
+    from arrea._model.options import TaskOptions
     from arrea._model.policy import Policy
 
 
@@ -29,7 +30,7 @@ class Task:
     command: str | Sequence[str]
     options: Mapping[str, Any]
 
-    def __init__(self, command: str | Sequence[str], **options: Any) -> None:
+    def __init__(self, command: str | Sequence[str], **options: Unpack[TaskOptions]) -> None:
         object.__setattr__(self, "command", command)
         object.__setattr__(self, "options", options)
 

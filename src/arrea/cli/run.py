@@ -132,8 +132,9 @@ def _engine(given: Arguments) -> Engine:
     from arrea._app import Engine
 
     workers = _number(given, "--parallel") or os.cpu_count() or 1
-    limit = {"max_commands_per_batch": None} if given.has("--file") else {}
-    return Engine(max_workers=workers, **limit)
+    if given.has("--file"):
+        return Engine(max_workers=workers, max_commands_per_batch=None)
+    return Engine(max_workers=workers)
 
 
 def _options(given: Arguments, direct: bool) -> dict[str, Any]:

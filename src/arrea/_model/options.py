@@ -1,0 +1,71 @@
+"""The options that callers may give, for type checkers: never imported when the program runs.
+
+What they mean is told in `arrea.execute` and `arrea.run`; `_prepare.options` checks their values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from os import PathLike
+from typing import IO, Any, TypedDict
+
+from arrea._model.duration import Duration
+from arrea._model.policy import Policy
+
+
+class TaskOptions(TypedDict, total=False):
+    """Of `execute` and `Task`, and defaults for the tasks of a batch."""
+
+    timeout: Duration
+    policy: Policy | str | Mapping[str, Any]
+    shell: str | None
+    cwd: str | PathLike[str] | None
+    env: Mapping[str, str] | None
+    inherit_env: bool
+    stdin: bytes | str | PathLike[str] | IO[Any] | None
+    max_output_bytes: int | None
+    label: Hashable
+    inherit_output: bool
+
+
+class BatchOptions(TaskOptions, total=False):
+    """Of `run`, `stream` and `submit`."""
+
+    workers: int
+    deadline: Duration
+
+
+class EngineOptions(TypedDict, total=False):
+    """Of `Engine`."""
+
+    max_workers: int
+    max_commands_per_batch: int | None
+    default_policy: str
+    max_retries: int
+    retry_delay: Duration
+    kill_grace: Duration
+    shell: str | None
+    allowed_shells: list[str] | tuple[str, ...]
+    max_output_bytes: int | None
+
+
+class FurtherFields(TypedDict, total=False):
+    """Of `Policy`, but for what `policies.custom` and `policies.tolerant` name themselves."""
+
+    on_warning: str
+    on_timeout: str
+    timeout: Duration
+    backoff: str
+    jitter: float
+    max_delay: Duration
+    retry_on: object
+    total_retries: int | None
+    on_stop: str
+    max_failures: int | float | str | None
+
+
+class PolicyFields(FurtherFields, total=False):
+    """Of `Policy`, but for `on_error`."""
+
+    max_retries: int
+    retry_delay: Duration
