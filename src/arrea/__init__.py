@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ArreaError": "arrea._model.errors",
     "Batch": "arrea._batch",
+    "BatchOptions": "arrea._model.options",
     "BatchResult": "arrea._model.result",
     "Engine": "arrea._app",
     "EngineStopped": "arrea._model.errors",
@@ -50,6 +51,7 @@ _HOMES = {
     "Stream": "arrea._batch",
     "Task": "arrea._model.task",
     "TaskError": "arrea._model.errors",
+    "TaskOptions": "arrea._model.options",
     "TooManyCommands": "arrea._model.errors",
     "Usage": "arrea._model.result",
     "UsageError": "arrea._model.errors",
@@ -57,9 +59,10 @@ _HOMES = {
 }
 
 __all__ = [
-    "ArreaError", "Batch", "BatchResult", "Engine", "EngineStopped", "InvalidBatch", "InvalidOption", "Output",
-    "Policy", "Result", "Stream", "Task", "TaskError", "TooManyCommands", "Usage", "UsageError", "__version__",
-    "execute", "policies", "run", "stream", "submit",
+    "ArreaError", "Batch", "BatchOptions", "BatchResult", "Engine", "EngineStopped", "InvalidBatch",
+    "InvalidOption", "Output", "Policy", "Result", "Stream", "Task", "TaskError", "TaskOptions",
+    "TooManyCommands", "Usage", "UsageError", "__version__", "execute", "policies", "run", "stream",
+    "submit",
 ]  # fmt: skip
 
 

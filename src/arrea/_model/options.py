@@ -1,16 +1,20 @@
-"""The options that callers may give, for type checkers: never imported when the program runs.
+"""The options that callers may give, for type checkers and for wrappers; no program that only runs imports this.
 
 What they mean is told in `arrea.execute` and `arrea.run`; `_prepare.options` checks their values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from os import PathLike
-from typing import IO, Any, TypedDict
+from typing import TypedDict
 
-from arrea._model.duration import Duration
-from arrea._model.policy import Policy
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+    from os import PathLike
+    from typing import IO, Any
+
+    from arrea._model.duration import Duration
+    from arrea._model.policy import Policy
 
 
 class TaskOptions(TypedDict, total=False):
