@@ -19,7 +19,7 @@ SOURCE = Path(arrea.__file__).parent
 
 # Methods of public classes that are public to Arrea's own parts only: what the reactor tells a batch.
 OF_THE_REACTOR = {
-    "Batch": {"feed_in_background"},
+    "Batch": {"begin", "begin_and_wait", "feed_in_background"},
 }
 
 

@@ -1,6 +1,6 @@
 """One engine from the outside: options become a plan, the plan a batch, the batch results.
 
-The whole story of a call is in `Engine._submit`: prepare, hand over, hand back. The module-level functions of
+The whole story of a call is in `Engine._prepared`: prepare, hand over, hand back. The module-level functions of
 `arrea` use the engine that `default_engine` makes at the first call.
 """
 
@@ -73,25 +73,25 @@ class Engine:
 
     def execute(self, command: Commandlike, *, check: bool = False, **options: Unpack[TaskOptions]) -> Result:
         """Runs one command and waits for it; see `arrea.execute`."""
-        result = self._submit(*self._one(command, options)).wait()[0]
+        result = self._prepared(*self._one(command, options)).begin_and_wait()[0]
         if check and result.error is not None:
             raise result.error
         return result
 
     def run(self, commands: Commands, *, check: bool = False, **options: Unpack[BatchOptions]) -> BatchResult:
         """Runs commands in parallel and waits for all of them; see `arrea.run`."""
-        results = self._batch(commands, options).wait()
+        results = self._batch(commands, options).begin_and_wait()
         if check:
             results.raise_failures()
         return results
 
     def stream(self, commands: Commands, **options: Unpack[BatchOptions]) -> Stream:
         """Runs commands in parallel and gives results as they finish; see `arrea.stream`."""
-        return Stream(self._batch(commands, options))
+        return Stream(self._batch(commands, options).begin())
 
     def submit(self, commands: Commands, **options: Unpack[BatchOptions]) -> Batch:
         """Starts commands in parallel and returns at once; see `arrea.submit`."""
-        batch = self._batch(commands, options)
+        batch = self._batch(commands, options).begin()
         batch.feed_in_background()
         return batch
 
@@ -111,10 +111,10 @@ class Engine:
     def _batch(self, commands: Commands, options: Mapping[str, Any]) -> Batch:
         preparer = Preparer(options, self._config, self._config.default_policy)
         if isinstance(commands, (list, tuple)):
-            return self._submit(preparer, preparer.all_commands(commands))
-        return self._submit(preparer, [], Feed(preparer, _iterator(commands)))
+            return self._prepared(preparer, preparer.all_commands(commands))
+        return self._prepared(preparer, [], Feed(preparer, _iterator(commands)))
 
-    def _submit(self, preparer: Preparer, commands: list[Command], feed: Feed | None = None) -> Batch:
+    def _prepared(self, preparer: Preparer, commands: list[Command], feed: Feed | None = None) -> Batch:
         plan = preparer.plan(commands, open=feed is not None)
         return Batch(plan, self._epoch_ms, self._running(), feed)
 

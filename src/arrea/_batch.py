@@ -18,6 +18,7 @@ from arrea._model.text import describe
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Self
 
     from arrea._model.duration import Duration
     from arrea._model.plan import Plan
@@ -154,10 +155,27 @@ class Batch:
         self._inbox = Inbox(plan.batch_id, epoch_ms)
         self._pid = os.getpid()
         self._reactor = reactor
-        self._number = reactor.submit(plan, self._inbox)
+        self._number = next(reactor.numbers)
 
     def __repr__(self) -> str:
         return f"<Batch {self.id} {'over' if self.done else f'{self.arrived} results so far'}>"
+
+    def begin(self) -> Self:
+        """Hands it to the engine."""
+        self._reactor.submit(self._number, self._plan, self._inbox)
+        return self
+
+    def begin_and_wait(self) -> BatchResult:
+        """Both in one, so that no interrupt finds a batch that runs and nobody who waits for it."""
+        try:
+            self.begin()
+            self._wait_until_over(None)
+        except EngineStopped:
+            raise
+        except BaseException:
+            self._end()
+            raise
+        return self._result()
 
     @property
     def done(self) -> bool:
@@ -186,7 +204,6 @@ class Batch:
         except BaseException:
             self._end()
             raise
-        self._raise_problems()
         return self._result()
 
     def cancel(self) -> None:
@@ -317,6 +334,7 @@ class Batch:
             raise self._feed.error
 
     def _result(self) -> BatchResult:
+        self._raise_problems()
         close = self._inbox.close
         assert close is not None
         arrived = [result for result in self._inbox.arrived if result is not None]

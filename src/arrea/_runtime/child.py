@@ -32,6 +32,8 @@ READS_PER_TURN = 4
 DRAIN_MS = 250.0
 # What is searched for warnings in stderr at most, from its end.
 WARNINGS_BYTES = 262_144
+# What is read for that: the default `max_output_bytes`. More may be a whole disk, and everybody would wait for it.
+WARNINGS_MOST_BYTES = 8 * 2**20
 NEVER = -1  # no process has this start time
 
 
@@ -44,7 +46,7 @@ class Child:
 
     __slots__ = (
         "drain_until", "err_fd", "exited_at", "host_peak_kib", "known", "marks", "out_fd", "pid", "pidfd",
-        "signalled", "spawn", "started_at", "status_lost", "stderr", "stdout",
+        "signalled", "spawn", "started_at", "status_lost", "stderr", "stdout", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +75,7 @@ class Child:
         self.signalled = 0
         self.known: set[tuple[int, int]] = set()
         self.status_lost = False
+        self.watched = False
 
     # ── output ────────────────────────────────────────────────────────────────────────────────────
 
@@ -219,6 +222,8 @@ def _send(process: Process, signum: int) -> None:
 
 def find_warnings(stderr: Capture) -> tuple[str, ...]:
     """The lines that warn: "warning" at their beginning, optionally after a program's name."""
+    if stderr.kept_bytes > WARNINGS_MOST_BYTES:
+        return ()
     text = b""
     for piece in stderr.chunks():  # it may be all of the disk, so never in one piece
         text = (text + piece)[-WARNINGS_BYTES:]

@@ -12,6 +12,7 @@ import select
 import threading
 import time
 from collections import deque
+from itertools import count
 
 from arrea._model.errors import EngineStopped
 from arrea._model.step import (
@@ -102,7 +103,7 @@ class Reactor:
         self._inputs: list[Input] = []
         self._census: Census | None = None
         self._budget, self._spool = Budget(), Spool()
-        self._numbers = 0
+        self.numbers = count(1)
         self._submitting = threading.Lock()
         self._waking = threading.RLock()  # finalizers wake too, wherever the collector runs them
         self._sleeping = False
@@ -118,16 +119,13 @@ class Reactor:
 
     # ── from any thread ───────────────────────────────────────────────────────────────────────────
 
-    def submit(self, plan: Plan, port: Port) -> int:
-        """Hands a batch to the engine; its number names it in `feed` and `cancel`."""
+    def submit(self, number: int, plan: Plan, port: Port) -> None:
+        """Hands a batch to the engine. `number`, one of `numbers`, names it in `feed` and `cancel`."""
         with self._submitting:
             if self._stopping:
                 raise self._failure or EngineStopped("the engine was closed")
-            self._numbers += 1
-            number = self._numbers
             self._ports[number] = port
             self._post(Submitted(number, plan))
-        return number
 
     def feed(self, batch: int, commands: Sequence[Command], last: bool) -> None:
         self._post(Fed(batch, commands, last))
@@ -164,15 +162,22 @@ class Reactor:
     def _hand_over(self, child: Child) -> None:
         """A spawner's process. No wake-up: its exit is one, and while starts are pending no sleep is long."""
         self._mail.append(child)
-        if child.pidfd >= 0:
-            self._epoll.register(child.pidfd, READABLE)
-        else:
+        if child.pidfd < 0 or not self._try_to_watch(child):
             self._wake()
+
+    def _try_to_watch(self, child: Child) -> bool:
+        """Whether the exit will be told. False: the kernel has no room (ENOMEM, ENOSPC); tried again later."""
+        try:
+            self._epoll.register(child.pidfd, READABLE)
+        except OSError:
+            return False
+        child.watched = True
+        return True
 
     def _wake(self) -> None:
         # The reactor sets the flag, then looks at the mail, then sleeps: either it sees the mail, or we the flag.
+        # Only the reactor takes it back: an interrupt (Ctrl-C) between two steps here must not lose the wake-up.
         if self._sleeping:
-            self._sleeping = False
             with self._waking:  # so that the number isn't another file's already
                 if self._wake_fd >= 0:
                     os.eventfd_write(self._wake_fd, 1)
@@ -258,7 +263,7 @@ class Reactor:
             self._on_exit(child, now)
             return
         self._watched[child.pidfd] = child
-        if child.streams_open:
+        if child.streams_open or not child.watched:
             self._fresh.append((now + FRESH_MS, child))
 
     def _tend_fresh(self, now: float) -> None:
@@ -267,6 +272,8 @@ class Reactor:
             child = fresh.popleft()[1]
             if child.exited_at is None:
                 self._watch_streams(child)
+                if not child.watched and child.pidfd >= 0 and not self._try_to_watch(child):
+                    fresh.append((now + FRESH_MS, child))
 
     def _watch_streams(self, child: Child) -> None:
         for fd in (child.out_fd, child.err_fd):
@@ -295,7 +302,10 @@ class Reactor:
         # Unregistering comes first: a process that is just being started has copies of all our descriptors until
         # it execs, and epoll goes on reporting a closed one while any copy lives (epoll(7), Q6).
         if self._watched.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
+            try:
+                self._epoll.unregister(fd)
+            except FileNotFoundError:  # there was no room to register it (`_try_to_watch`)
+                pass
         os.close(fd)
 
     def _on_exit(self, child: Child, now: float) -> None:

@@ -94,6 +94,15 @@ class Spawners:
 
 def launch(request: Spawn, clock: Callable[[], float]) -> Child:
     """Starts the process of an attempt. On failure nothing is left open."""
+    try:
+        return _launch(request, clock)
+    except OSError as error:
+        if error.errno != errno.EMFILE or not _raise_limit():
+            raise
+    return _launch(request, clock)
+
+
+def _launch(request: Spawn, clock: Callable[[], float]) -> Child:
     opened: list[int] = []
     try:
         stdin = _open_stdin(request.command, opened)
@@ -139,19 +148,10 @@ def _open_pipe(command: Command, own: int, opened: list[int]) -> tuple[int, int]
     """A pipe to read a stream from, or our own descriptor for the child to write to."""
     if command.settings.inherit_output:
         return -1, own
-    reading, writing = _pipe()
+    reading, writing = os.pipe()
     opened += (reading, writing)
     fcntl(reading, F_SETFL, os.O_NONBLOCK)  # ours alone: the child's end of a pipe has flags of its own
     return reading, writing
-
-
-def _pipe() -> tuple[int, int]:
-    try:
-        return os.pipe()
-    except OSError as error:
-        if error.errno != errno.EMFILE or not _raise_limit():
-            raise
-        return os.pipe()
 
 
 def _raise_limit() -> bool:
@@ -203,17 +203,21 @@ def _pidfd(pid: int, out_fd: int, err_fd: int) -> int:
             return os.pidfd_open(pid)
         except ProcessLookupError:
             return -1
-        except OSError:
+        except OSError as error:
             if time.monotonic() > until:
                 _undo(pid, out_fd, err_fd)
-                raise
+                # Not the errno that would have it started once more: it ran already.
+                raise OSError(errno.EBUSY, f"killed, for it can't be watched: {error.strerror}") from error
             time.sleep(0.002)
 
 
 def _undo(pid: int, out_fd: int, err_fd: int) -> None:
-    os.killpg(pid, SIGKILL)
-    os.waitpid(pid, 0)
     _close(fd for fd in (out_fd, err_fd) if fd >= 0)
+    try:
+        os.killpg(pid, SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return  # somebody else reaped it
 
 
 def _close(fds: Iterable[int]) -> None:
