@@ -153,7 +153,7 @@ class Engine:
         """Called on the reactor's thread after each turn."""
         self._monitor.observe(effects)
         for effect in effects:
-            if isinstance(effect, Emit) and effect.type == "warning" and self._reactor is not None:
+            if effect.__class__ is Emit and effect.type == "warning" and self._reactor is not None:
                 self._reactor.call_outside(_log_warnings, effect)
 
 

@@ -45,6 +45,7 @@ class Child:
     """
 
     __slots__ = (
+        "bytes_read",
         "drain_until", "err_fd", "exited_at", "host_peak_kib", "known", "marks", "out_fd", "pid", "pidfd",
         "signalled", "spawn", "started_at", "status_lost", "stderr", "stdout", "watched",
     )  # fmt: skip
@@ -76,6 +77,7 @@ class Child:
         self.known: set[tuple[int, int]] = set()
         self.status_lost = False
         self.watched = False
+        self.bytes_read = 0
 
     # ── output ────────────────────────────────────────────────────────────────────────────────────
 
@@ -91,6 +93,7 @@ class Child:
                 return False
             if not data:
                 return True
+            self.bytes_read += len(data)
             self._capture(fd, budget, spool).feed(data)
             if len(data) < READ_BYTES and not to_end:
                 return False

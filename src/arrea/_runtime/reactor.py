@@ -74,7 +74,9 @@ if TYPE_CHECKING:
 MOST_SPAWNERS = 4
 STOP_WITHIN_S = 3.0
 # A process that lives longer has its output watched; also the longest sleep while starts are pending.
-FRESH_MS = 5.0
+FRESH_MS = 10.0
+# After a read of half a pipe, commands are taken to print much, and watched from their start, for so long.
+MUCH_BYTES, EAGER_MS = 32_768, 1000.0
 LONGEST_SLEEP_S = 86_400.0  # epoll takes no more than 24.8 days
 KILL_AGAIN_MS = 10.0
 KILL_AGAIN_MOST_MS = 100.0
@@ -110,6 +112,7 @@ class Reactor:
         self._stopping = False
         self._failure: EngineStopped | None = None
         self._epoll = select.epoll()
+        self._eager_until = 0.0
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake_fd, READABLE)
         self._spawners = Spawners(min(os.cpu_count() or 1, MOST_SPAWNERS), self._hand_over, self._post, clock)
@@ -263,7 +266,9 @@ class Reactor:
             self._on_exit(child, now)
             return
         self._watched[child.pidfd] = child
-        if child.streams_open or not child.watched:
+        if now < self._eager_until:
+            self._watch_streams(child)
+        elif child.streams_open or not child.watched:
             self._fresh.append((now + FRESH_MS, child))
 
     def _tend_fresh(self, now: float) -> None:
@@ -288,8 +293,15 @@ class Reactor:
                 os.eventfd_read(fd)
         elif fd == child.pidfd:
             self._on_exit(child, now)
-        elif child.read(fd, self._budget, self._spool, bool(mask & ENDED)):
+        else:
+            self._read(child, fd, now, bool(mask & ENDED))
+
+    def _read(self, child: Child, fd: int, now: float, to_end: bool) -> None:
+        before = child.bytes_read
+        if child.read(fd, self._budget, self._spool, to_end):
             self._close_stream(child, fd)
+        if child.bytes_read - before >= MUCH_BYTES:  # it may have waited for us: nobody else shall
+            self._eager_until = now + EAGER_MS
 
     def _close_stream(self, child: Child, fd: int) -> None:
         self._unwatch(fd)
@@ -313,7 +325,7 @@ class Reactor:
             self._unwatch(child.pidfd)
             child.pidfd = -1
         child.note_exit(now)
-        self._read_rest(child)
+        self._read_rest(child, now)
         if child.streams_open or child.signalled:
             self._inputs.append(ExitSeen(child.spawn.attempt))
             self._watch_streams(child)
@@ -321,14 +333,14 @@ class Reactor:
         else:
             self._finish(child, now)
 
-    def _read_rest(self, child: Child) -> None:
+    def _read_rest(self, child: Child, now: float) -> None:
         for fd in (child.out_fd, child.err_fd):
-            if fd >= 0 and child.read(fd, self._budget, self._spool, to_end=True):
-                self._close_stream(child, fd)
+            if fd >= 0:
+                self._read(child, fd, now, to_end=True)
 
     def _tend_draining(self, now: float) -> None:
         for child in [child for child in self._draining if child.drained(now)]:
-            self._read_rest(child)
+            self._read_rest(child, now)
             self._draining.discard(child)
             if child.signalled:
                 self._dying[child] = now
@@ -361,7 +373,7 @@ class Reactor:
     def _look_after(self, child: Child, now: float) -> None:
         if self._is_extinct(child):
             del self._dying[child]
-            self._read_rest(child)  # the last words of whoever died since we looked at the pipes
+            self._read_rest(child, now)  # the last words of whoever died since we looked at the pipes
             self._finish(child, now)
             return
         if child.signalled == SIGKILL:
@@ -396,6 +408,11 @@ class Reactor:
                 self._port(effect.batch).resolved(effect.outcome)
             case Terminate() | Kill() | Forget():
                 self._end(effect, now)
+            case _:
+                self._tell_port(effect)
+
+    def _tell_port(self, effect: Close | Want | Abandon | Ask) -> None:
+        match effect:
             case Close():
                 self._port(effect.batch).closed(effect)
                 del self._ports[effect.batch]
