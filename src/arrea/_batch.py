@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from arrea._prepare.plan import Preparer
     from arrea._runtime.reactor import Reactor
 
-# An item that came is handed on at once, unless the next ones come so quickly that a few go together.
-FEED_TOGETHER_S = 0.002
-
 
 class Feed:
     """The source of an open batch: an iterator, pulled as far as the engine has room."""
@@ -44,24 +41,13 @@ class Feed:
         self.error: BaseException | None = None
         self.open = True
 
-    def pull(self, room: int) -> list[Command]:
-        """The next commands, at least one and at most `room`; fewer at the end, and when the source is slow.
+    def pull(self) -> list[Command]:
+        """The next command, and it alone: the one after it may be long in coming. Empty at the end.
 
         What the iterator raises ends the source; it is kept in `error`.
         """
-        first = self._pulled
         commands: list[Command] = []
-        until = time.monotonic() + FEED_TOGETHER_S
-        while self.open and len(commands) < room and (not commands or time.monotonic() < until):
-            self._pull_one(commands)
-        self.last = (first, commands)
-        return commands
-
-    def fail(self, error: BaseException) -> None:
-        """No more comes; the error is for whoever waits for the batch."""
-        self.open, self.error = False, error
-
-    def _pull_one(self, commands: list[Command]) -> None:
+        self.last = (self._pulled, commands)
         try:
             element = next(self._source)
         except StopIteration:
@@ -71,6 +57,11 @@ class Feed:
         else:
             commands.append(self._preparer.command_or_refusal(self._pulled, element))
             self._pulled += 1
+        return commands
+
+    def fail(self, error: BaseException) -> None:
+        """No more comes; the error is for whoever waits for the batch."""
+        self.open, self.error = False, error
 
 
 class Inbox:
@@ -311,7 +302,7 @@ class Batch:
     def _feed_once(self) -> None:
         feed = self._feed
         assert feed is not None
-        commands = feed.pull(self._inbox.room)
+        commands = feed.pull()
         self._inbox.used(len(commands))
         self._reactor.feed(self._number, commands, last=not feed.open)
 

@@ -121,6 +121,27 @@ def test_a_second_ctrl_c_kills_at_once(mark: str) -> None:
     assert (ended.code, ended.err, ended.out) == (0, "", ["[]", "usable"])
 
 
+def test_ctrl_c_while_an_engine_is_closed_kills_at_once(mark: str) -> None:
+    """An exception in `Thread.join` makes Python 3.11 take a running thread for ended (bpo-45274)."""
+    script = """
+engine = arrea.Engine()
+engine.submit(["trap '' TERM INT; while :; do sleep 0.1; done # " + MARK] * 3)
+time.sleep(0.5)
+say("running")
+try:
+    engine.close()
+except KeyboardInterrupt:
+    say("interrupted")
+    os._exit(0)
+"""
+    host = Host(mark, script)
+    assert host.line() == "running"
+    time.sleep(0.3)
+    host.signal(signal.SIGINT)
+    assert host.line() == "interrupted"
+    assert host.end(within=3).code == 0
+
+
 def test_ctrl_c_at_any_moment_of_many_batches(mark: str) -> None:
     script = """
 engine = arrea.Engine(kill_grace=100)

@@ -108,6 +108,8 @@ class Reactor:
         self.numbers = count(1)
         self._submitting = threading.Lock()
         self._waking = threading.RLock()  # finalizers wake too, wherever the collector runs them
+        # Not `Thread.join`: an exception in it (Ctrl-C) makes Python 3.11 take the thread for ended (bpo-45274).
+        self._ended = threading.Event()
         self._sleeping = False
         self._stopping = False
         self._failure: EngineStopped | None = None
@@ -144,14 +146,14 @@ class Reactor:
         """Ends all batches by the kill ladder, then the threads. Starts none. Safe to call twice."""
         with self._submitting:
             self._stopping = True
-        if self._thread is threading.current_thread() or not self._thread.is_alive():
+        if self._thread is threading.current_thread():
             return
         try:
             self._cancel_all(hard=False)
-            self._thread.join(grace_s)
+            self._ended.wait(grace_s)
         finally:  # also when a second Ctrl-C ends the waiting
             self._cancel_all(hard=True)
-            self._thread.join(STOP_WITHIN_S)
+            self._ended.wait(STOP_WITHIN_S)
 
     def _cancel_all(self, hard: bool) -> None:
         for number in list(self._ports):
@@ -196,6 +198,7 @@ class Reactor:
             raise
         finally:
             self._close()
+            self._ended.set()
 
     def _turn(self) -> None:
         ready = self._sleep_until_ready()

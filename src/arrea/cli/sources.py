@@ -6,7 +6,6 @@ A regular file is read once and whole: what was checked is what runs. Standard i
 from __future__ import annotations
 
 import os
-import time
 
 from arrea._model.errors import UsageError
 
@@ -80,24 +79,8 @@ def _standard_input() -> Iterator[str]:
     """Its commands, each as soon as it is there."""
     number = 1
     for lines in _incoming():
-        yield from _unhurried(_lines(lines, "standard input", number))
+        yield from _lines(lines, "standard input", number)
         number += len(lines)
-
-
-def _unhurried(commands: Iterator[str]) -> Iterator[str]:
-    """The last one only after so long that the engine, which takes several together, waits for no more of them."""
-    from arrea._batch import FEED_TOGETHER_S
-
-    held: list[str] = []
-    try:
-        for command in commands:
-            yield from held
-            held = [command]
-    except UsageError:
-        yield from held
-        raise
-    time.sleep(FEED_TOGETHER_S)
-    yield from held
 
 
 def _incoming() -> Iterator[list[bytes]]:
