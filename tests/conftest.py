@@ -6,8 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.support import command_line, open_descriptors, process_stat, wait_until
+
+# A machine that is busy is no fault of an example; tests have a time limit of their own.
+settings.register_profile("arrea", deadline=None)
+settings.load_profile("arrea")
 
 # --- nothing left -----------------------------------------------------------------------------
 

@@ -134,12 +134,12 @@ except KeyboardInterrupt:
     say("interrupted")
     os._exit(0)
 """
-    host = Host(mark, script)
-    assert host.line() == "running"
-    time.sleep(0.3)
-    host.signal(signal.SIGINT)
-    assert host.line() == "interrupted"
-    assert host.end(within=3).code == 0
+    with Host(mark, script) as host:
+        assert host.line() == "running"
+        time.sleep(0.3)
+        host.signal(signal.SIGINT)
+        assert host.line() == "interrupted"
+        assert host.end(within=3).code == 0
 
 
 def test_ctrl_c_at_any_moment_of_many_batches(mark: str) -> None:
