@@ -28,11 +28,11 @@ class Monitor:
 
     def observe(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Emit):
+            if effect.__class__ is Emit:
                 self._event(effect.type)
-            elif isinstance(effect, Resolve):
+            elif effect.__class__ is Resolve:
                 self._outcome(effect.outcome.error is None)
-            elif isinstance(effect, Abandon):
+            elif effect.__class__ is Abandon:
                 self.abandoned_tasks += len(effect.tasks)
 
     def _event(self, type: str) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LINES_FOR = 50
 COUNTS_EVERY_S = 1.0
 FAILURES_LISTED = 20
+# Short outputs are written together: a system call for each costs more than all else that is done to show it.
+WRITTEN_TOGETHER_BYTES = 65_536
 
 
 class Plain:
@@ -32,6 +34,8 @@ class Plain:
         self._quiet = quiet
         self._direct = direct
         self._held: dict[int, Result] = {}
+        self._unwritten: list[bytes] = []  # of short outputs
+        self._unwritten_bytes = 0
         self._next = 0
         self._told_at = self._began = time.monotonic()
         self.done = self.failed = self.not_started = 0
@@ -76,10 +80,29 @@ class Plain:
         output = result.data
         if output is None:
             return
-        for chunk in output.stdout_chunks():
-            write(STDOUT, chunk)
-        for chunk in output.stderr_chunks():
-            write(STDERR, chunk)
+        if output.stdout_total_bytes <= WRITTEN_TOGETHER_BYTES:
+            self._write_later(output.stdout_bytes)
+        else:
+            self._write_all(STDOUT, output.stdout_chunks())
+        if output.stderr_total_bytes:
+            self._write_all(STDERR, output.stderr_chunks())
+
+    def _write_later(self, data: bytes) -> None:
+        self._unwritten.append(data)
+        self._unwritten_bytes += len(data)
+        if self._unwritten_bytes > WRITTEN_TOGETHER_BYTES:
+            self.flush()
+
+    def _write_all(self, fd: int, chunks: Iterator[bytes]) -> None:
+        self.flush()
+        for chunk in chunks:
+            write(fd, chunk)
+
+    def flush(self) -> None:
+        """Writes what was held back to be written together."""
+        data, self._unwritten = self._unwritten, []
+        self._unwritten_bytes = 0
+        write(STDOUT, b"".join(data))
 
     # ── progress and summary ──────────────────────────────────────────────────────────────────────
 
@@ -95,6 +118,7 @@ class Plain:
             self._tell(f"[{self._counted()}] {self.failed} failed")
 
     def _tell(self, line: str) -> None:
+        self.flush()
         self._told_at = time.monotonic()
         tell(line)
 
@@ -105,6 +129,7 @@ class Plain:
         """How many did what, and the failures once more where they may have scrolled away."""
         for held in sorted(self._held):  # the batch was cut short: what is there is shown
             self._print(self._held.pop(held))
+        self.flush()
         if self._quiet:
             return
         if self._direct or self.done > LINES_FOR:

@@ -57,6 +57,11 @@ class Screen:
         """A few milliseconds' worth at a time: to wake up for each result costs more than it."""
         for result in results:
             self._display.finished(result)
-            if not results.ready and not self._display.complete:
-                time.sleep(SHOWN_TOGETHER_S)
+            if not results.ready:
+                self._rest()
         self._display.summary(interrupted=bool(self._signals.first))
+
+    def _rest(self) -> None:
+        self._display.flush()
+        if not self._display.complete:
+            time.sleep(SHOWN_TOGETHER_S)
