@@ -64,7 +64,7 @@ class Engine:
         self._config = Config(**config)
         self._monitor = Monitor()
         self._reactor: Reactor | None = None
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
         self._closed = False
         self._pid = os.getpid()
         self._epoch_ms = time.time() * 1000.0 - clock()
@@ -87,7 +87,7 @@ class Engine:
 
     def stream(self, commands: Commands, **options: Unpack[BatchOptions]) -> Stream:
         """Runs commands in parallel and gives results as they finish; see `arrea.stream`."""
-        return Stream(self._batch(commands, options).begin())
+        return Stream(self._batch(commands, options)).begin()
 
     def submit(self, commands: Commands, **options: Unpack[BatchOptions]) -> Batch:
         """Starts commands in parallel and returns at once; see `arrea.submit`."""
@@ -198,7 +198,7 @@ def _check_platform() -> None:
 
 _engines: set[Engine] = set()
 _default: Engine | None = None
-_making = threading.Lock()
+_making = threading.RLock()
 
 
 def default_engine() -> Engine:
@@ -214,7 +214,7 @@ def _forget_engines() -> None:
     """In the child of a fork: threads and processes of the parent's engines are not there."""
     global _default, _making
     _default = None
-    _making = threading.Lock()  # another thread of the parent may have held it
+    _making = threading.RLock()  # another thread of the parent may have held it
     _engines.clear()
 
 

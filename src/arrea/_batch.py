@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from arrea._runtime.reactor import Reactor
 
 
+class TimeIsUp(TimeoutError):
+    """Of `Batch.wait`: not a `TimeoutError` that the host's own signal handler raised meanwhile."""
+
+
 class Feed:
     """The source of an open batch: an iterator, pulled as far as the engine has room."""
 
@@ -190,7 +194,7 @@ class Batch:
         until = None if limit is None else time.monotonic() + limit / 1000.0
         try:
             self._wait_until_over(until)
-        except TimeoutError:
+        except TimeIsUp:
             raise
         except BaseException:
             self._end()
@@ -255,7 +259,7 @@ class Batch:
         while not self.done and self._feed is not None and not self._feeds_itself:
             self._await(self.arrived, until)
         if not self._inbox.over.wait(None if until is None else max(0.0, until - time.monotonic())):
-            raise TimeoutError(f"batch {self.id} is still running")
+            raise TimeIsUp(f"batch {self.id} is still running")
         self._account_for_the_late()
 
     def _await(self, seen: int, until: float | None) -> bool:
@@ -265,7 +269,7 @@ class Batch:
             if self._may_feed:
                 self._feed_once()
             elif not self._inbox.wait_for(lambda: self.arrived > seen or self.done or self._may_feed, until):
-                raise TimeoutError(f"batch {self.id} is still running")
+                raise TimeIsUp(f"batch {self.id} is still running")
         if self.done:
             self._account_for_the_late()
         return self.arrived > seen
@@ -343,6 +347,17 @@ class Stream:
         self._batch = batch
         self._seen = 0
         self.batch_id = batch.id
+
+    def begin(self) -> Self:
+        """Hands the batch to the engine; an interrupt meanwhile ends it."""
+        try:
+            self._batch.begin()
+        except EngineStopped:
+            raise
+        except BaseException:
+            self._batch._end()
+            raise
+        return self
 
     def __iter__(self) -> Stream:
         return self

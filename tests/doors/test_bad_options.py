@@ -103,7 +103,7 @@ def bad_options(tmp: Path) -> list[Bad]:
         ("cwd", "a\0b", "cwd must be a path"),
         ("cwd", "a\ud800", "cwd must be a path"),
         ("cwd", [str(tmp)], "cwd must be a path"),
-        ("stdin", 5, "stdin must be bytes, text, a path (pathlib.Path), an open file or None, not 5"),
+        ("stdin", 5, "stdin must be bytes, text, a path (pathlib.Path), an open file or None, not int"),
         ("stdin", True, "stdin must be bytes"),
         ("stdin", [b"x"], "stdin must be bytes"),
         ("stdin", io.BytesIO(b"x"), "stdin must be bytes"),

@@ -84,7 +84,14 @@ def _cwd(value: object) -> str | None:
     if not os.path.isdir(path):
         problem = "is not a directory" if os.path.exists(path) else "does not exist"
         raise InvalidOption("cwd", f"cwd {path!r} {problem}", code="cwd_not_found")
-    return os.path.abspath(path)
+    return _absolute(path, "cwd")
+
+
+def _absolute(path: str, option: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except OSError:  # the directory that we are in was deleted
+        raise InvalidOption(option, f"{option} {path!r} leads nowhere", code="cwd_not_found") from None
 
 
 def _text_path(value: object, option: str) -> str:
@@ -177,6 +184,6 @@ def _open_file(value: Any) -> IO[Any]:
     except (AttributeError, OSError, ValueError):
         raise InvalidOption(
             "stdin",
-            f"stdin must be bytes, text, a path (pathlib.Path), an open file or None, not {shown(value)}",
+            f"stdin must be bytes, text, a path (pathlib.Path), an open file or None, not {_type_name(value)}",
         ) from None
     return value  # type: ignore[no-any-return]

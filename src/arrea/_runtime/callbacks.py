@@ -39,8 +39,16 @@ class Callbacks:
     def _add(self, call: Callable[[], object]) -> None:
         if not self._idle.acquire(blocking=False) and self._threads < MOST_THREADS:
             self._threads += 1
-            threading.Thread(target=self._run, name="arrea-callback", daemon=True).start()
+            self._start_thread()
         self._calls.put(call)
+
+    def _start_thread(self) -> None:
+        try:
+            threading.Thread(target=self._run, name="arrea-callback", daemon=True).start()
+        except (
+            RuntimeError
+        ):  # the machine has no room: another thread takes the call, or nobody answers in time
+            self._threads -= 1
 
     def stop(self) -> None:
         for _ in range(self._threads):

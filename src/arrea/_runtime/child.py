@@ -47,7 +47,7 @@ class Child:
     __slots__ = (
         "bytes_read",
         "drain_until", "err_fd", "exited_at", "host_peak_kib", "known", "marks", "out_fd", "pid", "pidfd",
-        "signalled", "spawn", "started_at", "status_lost", "stderr", "stdout", "watched",
+        "signalled", "spawn", "started_at", "status_lost", "stderr", "stdout", "tried", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -76,7 +76,7 @@ class Child:
         self.signalled = 0
         self.known: set[tuple[int, int]] = set()
         self.status_lost = False
-        self.watched = False
+        self.watched = self.tried = False
         self.bytes_read = 0
 
     # ── output ────────────────────────────────────────────────────────────────────────────────────

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FRESH_MS = 10.0
 # After a read of half a pipe, commands are taken to print much, and watched from their start, for so long.
 MUCH_BYTES, EAGER_MS = 32_768, 1000.0
+MOST_PIPE_READS = 4  # of 256 KiB: the most that a pipe holds (pipe(7), pipe-max-size)
 KILL_AGAIN_MS = 10.0
 KILL_AGAIN_MOST_MS = 100.0
 READABLE, ENDED = select.EPOLLIN, select.EPOLLHUP | select.EPOLLERR
@@ -108,8 +109,8 @@ class Children:
             child = fresh.popleft()[1]
             if child.exited_at is None and child.pidfd >= 0:
                 self._watch_streams(child)
-                if not (child.watched or self.try_to_watch(child)):
-                    fresh.append((now + FRESH_MS, child))
+                if not child.watched and not (child.tried and self.try_to_watch(child)):
+                    fresh.append((now + FRESH_MS, child))  # or its spawner is just about to register it
 
     def _watch_streams(self, child: Child) -> None:
         for fd in (child.out_fd, child.err_fd):
@@ -117,15 +118,16 @@ class Children:
                 self._watched[fd] = child
                 self._epoll.register(fd, READABLE)
 
-    def on_ready(self, fd: int, mask: int, now: float) -> None:
-        """Something happened at a descriptor; not ours, or not any more: nothing."""
+    def on_ready(self, fd: int, mask: int, now: float) -> bool:
+        """Something happened at a descriptor; not ours, or not any more: nothing. Whether a process exited."""
         child = self._watched.get(fd)
         if child is None:
-            return
+            return False
         if fd == child.pidfd:
             self._on_exit(child, now)
-        else:
-            self._read(child, fd, now, bool(mask & ENDED))
+            return True
+        self._read(child, fd, now, bool(mask & ENDED))
+        return False
 
     def _read(self, child: Child, fd: int, now: float, to_end: bool) -> None:
         before = child.bytes_read
@@ -171,7 +173,8 @@ class Children:
 
     def _tend_draining(self, now: float) -> None:
         for child in [child for child in self._draining if child.drained(now)]:
-            self._read_rest(child, now)
+            for _ in range(MOST_PIPE_READS):  # the clock ends the waiting, not the reading of what is there
+                self._read_rest(child, now)
             self._draining.discard(child)
             if child.signalled:
                 self._dying[child] = now

@@ -88,7 +88,7 @@ class Reactor:
         self._mail: deque[Input | Child] = deque()
         self._inputs: list[Input] = []
         self.numbers = count(1)
-        self._submitting = threading.Lock()
+        self._submitting = threading.RLock()  # a signal handler may submit in the middle of it
         self._waking = threading.RLock()  # finalizers wake too, wherever the collector runs them
         # Not `Thread.join`: an exception in it (Ctrl-C) makes Python 3.11 take the thread for ended (bpo-45274).
         self._ended = threading.Event()
@@ -149,7 +149,9 @@ class Reactor:
     def _hand_over(self, child: Child) -> None:
         """A spawner's process. No wake-up: its exit is one, and while starts are pending no sleep is long."""
         self._mail.append(child)
-        if not self._children.try_to_watch(child):
+        watched = self._children.try_to_watch(child)
+        child.tried = True
+        if not watched:
             self._wake()
 
     def _wake(self) -> None:
@@ -177,11 +179,8 @@ class Reactor:
         ready = self._sleep_until_ready()
         now = clock()
         self._open_mail(now)  # before looking at what is ready: a process that exited already may be in it
-        for fd, mask in ready:
-            if fd == self._wake_fd:
-                os.eventfd_read(fd)
-            else:
-                self._children.on_ready(fd, mask, now)
+        self._take_ready(ready, now)
+        self._catch_up(now)
         self._children.tend(now)
         effects = self._engine.step(now, self._inputs)
         self._inputs.clear()
@@ -193,8 +192,29 @@ class Reactor:
         self._touched.clear()
         self._children.turn_ended()
 
+    def _take_ready(self, ready: list[tuple[int, int]], now: float) -> bool:
+        """Whether a process exited."""
+        exited = False
+        for fd, mask in ready:
+            if fd == self._wake_fd:
+                os.eventfd_read(fd)
+            else:
+                exited = self._children.on_ready(fd, mask, now) or exited
+        return exited
+
+    def _catch_up(self, now: float) -> None:
+        """Before a timer fires: sees every exit that came before it, also if we were held up (a busy host, SIGSTOP)."""
+        due = self._engine.next_due()
+        while due is not None and due <= now:
+            ready = self._epoll.poll(0)
+            self._open_mail(now)
+            if not self._take_ready(ready, now):
+                return
+
     def _sleep_until_ready(self) -> list[tuple[int, int]]:
         self._sleeping = True
+        if self._stopping and self._is_idle():
+            return []  # `stop` came between the loop's look at it and the flag: nobody would wake us
         timeout = 0.0 if self._mail or self._inputs else self._timeout()
         ready = self._epoll.poll(timeout)
         self._sleeping = False

@@ -123,7 +123,13 @@ def _spawn(command: Command, marks: tuple[bytes, ...], fds: tuple[int, int, int]
     cwd = command.settings.cwd
     path = resolve_program(command.argv[0], environment.get("PATH"), cwd)
     argv = [os.fsencode(word) for word in command.argv]
-    return spawn(path, argv, environment.block(marks), cwd, *fds)
+    try:
+        return spawn(path, argv, environment.block(marks), cwd, *fds)
+    except FileNotFoundError:  # it may have moved within PATH since it was found
+        again = resolve_program(command.argv[0], environment.get("PATH"), cwd)
+        if again == path:
+            raise
+        return spawn(again, argv, environment.block(marks), cwd, *fds)
 
 
 def _environment(variables: Variables) -> Environment:

@@ -83,8 +83,11 @@ def run(words: Sequence[str]) -> int:
     except ArreaError as error:
         tell(f"arrea run: {printable(_explained(error))}")
         return WRONG_USAGE
-    except OSError as error:  # the machine has no room for the engine: descriptors, memory
-        tell(f"arrea run: could not start: {error.strerror}")
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # the machine has no room for the engine: descriptors, memory, threads
+        tell(f"arrea run: could not start: {getattr(error, 'strerror', None) or error}")
         return FAILED
 
 
@@ -111,7 +114,8 @@ def _ending(display: Plain, signal: int, problem: BaseException | None) -> int:
     if problem is not None:  # the source of the commands: what had started has finished
         display.summary()
         raise problem
-    return exit_code(display.done, display.failed, display.last_error)
+    code = exit_code(display.done, display.failed, display.last_error)
+    return FAILED if display.incomplete and not code else code
 
 
 def _explained(error: ArreaError) -> str:

@@ -38,7 +38,7 @@ class Plain:
         self._unwritten_bytes = 0
         self._next = 0
         self._told_at = self._began = time.monotonic()
-        self.done = self.failed = self.not_started = 0
+        self.done = self.failed = self.not_started = self.incomplete = 0
         self.last_error: TaskError | None = None
         self._failures: list[TaskError] = []  # the first ones, to be listed at the end
 
@@ -86,6 +86,15 @@ class Plain:
             self._write_all(STDOUT, output.stdout_chunks())
         if output.stderr_total_bytes:
             self._write_all(STDERR, output.stderr_chunks())
+        if output.truncated:
+            self._tell_lost(result)
+
+    def _tell_lost(self, result: Result) -> None:
+        """All was asked for, so only the disk can be the reason."""
+        self.incomplete += 1
+        self._tell(
+            f"arrea: {describe(result.index, result.command)}: not all of its output could be kept: no room in $TMPDIR"
+        )
 
     def _write_later(self, data: bytes) -> None:
         self._unwritten.append(data)
