@@ -21,7 +21,7 @@ time.sleep(0.2)
 ctypes.PyDLL(None).usleep(1_200_000)  # holds the interpreter's lock past exit and timeout
 print([(bool(result), result.data.stdout) for result in batch.wait()])
 """
-    assert run_host(mark, script, within=10).out == ["[(True, 'done\\\\n')]"]
+    assert run_host(mark, script, within=10).out == ["[(True, 'done\\n')]"]
 
 
 def test_output_that_the_disk_could_not_take_is_told_and_is_a_failure() -> None:
