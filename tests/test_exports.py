@@ -26,7 +26,7 @@ OF_THE_REACTOR = {
 def names_for_type_checkers() -> set[str]:
     """What `__init__` imports under TYPE_CHECKING, and defines."""
     tree = ast.parse((SOURCE / "__init__.py").read_text())
-    found = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    found = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
     for block in tree.body:
         for node in block.body if isinstance(block, ast.If) else ():
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("arrea"):

@@ -13,56 +13,74 @@ from arrea._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterable, Callable, Iterable, Sequence
     from typing import Unpack
 
     from arrea import policies
     from arrea._app import Engine
+    from arrea._async import AsyncStream
     from arrea._batch import Batch, Stream
+    from arrea._config import Config, configure
     from arrea._model.errors import (
         ArreaError,
+        DuplicateId,
         EngineStopped,
         InvalidBatch,
+        InvalidConfig,
         InvalidOption,
+        MonitorUnavailable,
         TaskError,
         TooManyCommands,
         UsageError,
     )
+    from arrea._model.event import Event
     from arrea._model.options import BatchOptions, TaskOptions
     from arrea._model.policy import Policy
-    from arrea._model.result import BatchResult, Output, Result, Usage
+    from arrea._model.result import BatchResult, Output, Result, Stats, Usage
     from arrea._model.task import Task
+    from arrea._subscription import Subscription
 
     Commandlike = str | Sequence[str] | Task
 
 # Imported when first used, so that `import arrea` and `arrea --version` cost next to nothing.
 _HOMES = {
     "ArreaError": "arrea._model.errors",
+    "AsyncStream": "arrea._async",
     "Batch": "arrea._batch",
     "BatchOptions": "arrea._model.options",
     "BatchResult": "arrea._model.result",
+    "Config": "arrea._config",
+    "DuplicateId": "arrea._model.errors",
     "Engine": "arrea._app",
     "EngineStopped": "arrea._model.errors",
+    "Event": "arrea._model.event",
     "InvalidBatch": "arrea._model.errors",
+    "InvalidConfig": "arrea._model.errors",
     "InvalidOption": "arrea._model.errors",
+    "MonitorUnavailable": "arrea._model.errors",
     "Output": "arrea._model.result",
     "Policy": "arrea._model.policy",
     "Result": "arrea._model.result",
+    "Stats": "arrea._model.result",
     "Stream": "arrea._batch",
+    "Subscription": "arrea._subscription",
     "Task": "arrea._model.task",
     "TaskError": "arrea._model.errors",
     "TaskOptions": "arrea._model.options",
     "TooManyCommands": "arrea._model.errors",
     "Usage": "arrea._model.result",
     "UsageError": "arrea._model.errors",
+    "configure": "arrea._config",
     "policies": "arrea.policies",
 }
 
 __all__ = [
-    "ArreaError", "Batch", "BatchOptions", "BatchResult", "Engine", "EngineStopped", "InvalidBatch",
-    "InvalidOption", "Output", "Policy", "Result", "Stream", "Task", "TaskError", "TaskOptions",
-    "TooManyCommands", "Usage", "UsageError", "__version__", "execute", "policies", "run", "stream",
-    "submit",
+    "ArreaError", "AsyncStream", "Batch", "BatchOptions", "BatchResult", "Config", "DuplicateId", "Engine",
+    "EngineStopped", "Event", "InvalidBatch", "InvalidConfig", "InvalidOption", "MonitorUnavailable",
+    "Output", "Policy", "Result", "Stats", "Stream", "Subscription", "Task", "TaskError", "TaskOptions",
+    "TooManyCommands", "Usage", "UsageError", "__version__", "configure", "execute", "execute_async",
+    "max_workers", "policies", "run", "run_async", "stats", "stream", "stream_async", "submit", "subscribe",
+    "unsubscribe",
 ]  # fmt: skip
 
 
@@ -88,7 +106,7 @@ def execute(command: Commandlike, *, check: bool = False, **options: Unpack[Task
     >>> result.success, result.error.code, result.data.exit_code, result.data.stderr
     (False, 'exit_status', 3, 'oops\\n')
     """
-    from arrea._app import default_engine
+    from arrea._engines import default_engine
 
     return default_engine().execute(command, check=check, **options)
 
@@ -110,7 +128,7 @@ def run(
     >>> [result.success for result in results], results.stats.failed
     ([True, False], 1)
     """
-    from arrea._app import default_engine
+    from arrea._engines import default_engine
 
     return default_engine().run(commands, check=check, **options)
 
@@ -125,7 +143,7 @@ def stream(commands: Iterable[Commandlike], **options: Unpack[BatchOptions]) -> 
     1
     0
     """
-    from arrea._app import default_engine
+    from arrea._engines import default_engine
 
     return default_engine().stream(commands, **options)
 
@@ -139,9 +157,121 @@ def submit(commands: Iterable[Commandlike], **options: Unpack[BatchOptions]) -> 
     >>> batch.wait().success
     True
     """
-    from arrea._app import default_engine
+    from arrea._engines import default_engine
 
     return default_engine().submit(commands, **options)
+
+
+async def execute_async(
+    command: Commandlike, *, check: bool = False, **options: Unpack[TaskOptions]
+) -> Result:
+    """`execute` for coroutines: the event loop goes on meanwhile.
+
+    Cancelling the awaiting task ends the command (SIGTERM, `kill_grace`, SIGKILL) before the cancellation goes on;
+    a second cancellation kills at once.
+
+    >>> import asyncio
+    >>> asyncio.run(execute_async("echo hello")).data.stdout
+    'hello\\n'
+    """
+    from arrea._engines import default_engine
+
+    return await default_engine().execute_async(command, check=check, **options)
+
+
+async def run_async(
+    commands: Iterable[Commandlike] | AsyncIterable[Commandlike],
+    *,
+    check: bool = False,
+    **options: Unpack[BatchOptions],
+) -> BatchResult:
+    """`run` for coroutines: the event loop goes on meanwhile, and cancelling the awaiting task ends the batch.
+
+    commands: besides what `run` takes, an asynchronous iterator, which is pulled on the event loop; a plain iterator
+    is pulled in a thread of its own, for it may block.
+
+    >>> import asyncio
+    >>> asyncio.run(run_async(["echo a", "echo b"])).success
+    True
+    """
+    from arrea._engines import default_engine
+
+    return await default_engine().run_async(commands, check=check, **options)
+
+
+def stream_async(
+    commands: Iterable[Commandlike] | AsyncIterable[Commandlike], **options: Unpack[BatchOptions]
+) -> AsyncStream:
+    """`stream` for `async for`: results as they finish. Leaving the loop early cancels the rest.
+
+    It begins with the first result that is asked for. `async with stream_async(...) as results:` also waits until
+    nothing of it runs.
+
+    >>> import asyncio
+    >>> async def main():
+    ...     async for result in stream_async(["sleep 0.2", "true"], workers=2):
+    ...         print(result.index)
+    >>> asyncio.run(main())
+    1
+    0
+    """
+    from arrea._engines import default_engine
+
+    return default_engine().stream_async(commands, **options)
+
+
+def subscribe(
+    callback: Callable[[Event], object] | None = None,
+    *,
+    batch_id: str | None = None,
+    types: Iterable[str] | None = None,
+) -> Subscription:
+    """Tells of what happens from now on: a `Subscription` to iterate over, or to `get` events from.
+
+    callback: is called with each `Event` instead, on a thread of its own; one that raises is reported once and
+    dropped. It may call Arrea.
+    batch_id: only that batch; the subscription ends with it. types: only these ("finished", "error", ...).
+
+    A reader that falls behind by more than 10,000 events loses the oldest, `output` and `progress` first, and is
+    told by a `lag` event how many. It never slows the engine down.
+
+    >>> with subscribe(types=["worker_started", "finished", "error"]) as events:
+    ...     batch = submit(["true", "exit 3"], workers=1, policy="once")
+    ...     [(event.type, event.index) for _, event in zip(range(4), events)]
+    [('worker_started', 0), ('finished', 0), ('worker_started', 1), ('error', 1)]
+    """
+    from arrea._engines import default_engine
+
+    return default_engine().subscribe(callback, batch_id=batch_id, types=types)
+
+
+def unsubscribe(subscription: Subscription | Callable[[Event], object]) -> None:
+    """Ends a subscription, or those of a callback. One that has ended already is no error."""
+    from arrea._engines import default_engine
+
+    default_engine().unsubscribe(subscription)
+
+
+def stats() -> Stats:
+    """Counts since the engine began: tasks, not attempts. Raises `MonitorUnavailable` if the counters have failed.
+
+    >>> stats().active_workers
+    0
+    """
+    from arrea._engines import default_engine
+
+    return default_engine().stats()
+
+
+def max_workers() -> int:
+    """Most tasks at once over all batches, as it is configured.
+
+    >>> max_workers()
+    100
+    """
+    from arrea._engines import configuration
+
+    return configuration().effective().max_workers
 
 
 if not TYPE_CHECKING:  # a type checker would take it for leave to misspell any name

@@ -1,44 +1,48 @@
 """One engine from the outside: options become a plan, the plan a batch, the batch results.
 
-The whole story of a call is in `Engine._prepared`: prepare, hand over, hand back. The module-level functions of
-`arrea` use the engine that `default_engine` makes at the first call.
+The whole story of a call is in `Engine._prepared`: prepare, hand over, hand back. Which engines there are, and the one
+behind the functions of `arrea`, is in `_engines`.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import threading
 import time
 
-from arrea._batch import Batch, Feed, Stream
+from arrea import _engines
+from arrea._batch import Batch, Stream
 from arrea._engine.leader import Leader
 from arrea._engine.monitor import Monitor
 from arrea._engine.registry import Registry
-from arrea._model.checks import known, shown
+from arrea._feed import Feed
+from arrea._model.checks import check_callback, known
 from arrea._model.errors import ArreaError, EngineStopped, InvalidOption
 from arrea._model.policy import parse_policy
-from arrea._model.step import Emit
-from arrea._model.task import Task
-from arrea._model.text import describe
-from arrea._prepare.config import Config
 from arrea._prepare.options import TASK_OPTIONS
 from arrea._prepare.plan import Preparer
 from arrea._runtime.reactor import Reactor, clock
+from arrea._sources import is_async, iterator_of
+from arrea._telling import Telling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import Any, Unpack
+    from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any, Self, Unpack
 
+    from arrea._async import AsyncStream
+    from arrea._model.event import Event
     from arrea._model.options import BatchOptions, EngineOptions, TaskOptions
-    from arrea._model.result import BatchResult, Result
-    from arrea._model.step import Effect
-    from arrea._model.task import Command
+    from arrea._model.result import BatchResult, Result, Running, Stats
+    from arrea._model.task import Command, Task
+    from arrea._prepare.config import Config, Configuration
+    from arrea._runtime.outflow import Outflow
+    from arrea._subscription import Subscription
 
     Commandlike = str | Sequence[str] | Task
     Commands = Iterable[Commandlike]
+    AsyncCommands = Commands | AsyncIterable[Commandlike]
 
 ONCE = parse_policy("once")
 
@@ -49,41 +53,62 @@ class Engine:
     max_workers: most tasks at once over all batches (100). max_commands_per_batch: most tasks in a list (500;
     None: no limit). default_policy: for batches without one ("retry"), with max_retries (3) and retry_delay (1000).
     kill_grace: between SIGTERM and SIGKILL (2000). shell: for lines (None: sh). allowed_shells: which may be asked
-    for. max_output_bytes: kept of each stream of each command (8 MiB; None: all).
+    for. max_output_bytes: kept of each stream of each command (8 MiB; None: all). log_level: of Arrea's own log
+    lines ("info"). What is not given comes from the layers below: `arrea.configure`, the environment, the defaults,
+    as they are when the engine is made; `config` has them all. name: for people; no two engines have the same.
 
-    Starts nothing before the first task. Closing it ends what still runs; so does the end of the program.
-    Raises `InvalidOption` for a key that doesn't exist or a value out of range.
+    Starts nothing before the first task. A context manager, sync and async: closing it ends what still runs; so does
+    the end of the program. Raises `InvalidConfig` for a key that doesn't exist or a value out of range, and
+    `DuplicateId` for a name that another engine has.
 
     >>> with Engine(max_workers=4) as engine:
     ...     engine.execute("echo hello").data.stdout
     'hello\\n'
     """
 
+    config: Configuration
+
     def __init__(self, **config: Unpack[EngineOptions]) -> None:
         _check_platform()
-        self._config = Config(**config)
-        self._monitor = Monitor()
+        keys: dict[str, Any] = dict(config)
+        self.name = _engines.check_name(keys.pop("name", None))
+        self._set_up(_engines.configuration().derived(**keys))
+
+    @classmethod
+    def _of_process(cls, configuration: Configuration) -> Self:
+        """The one behind the functions of `arrea`: what the process is configured to changes it at once."""
+        _check_platform()
+        engine = cls.__new__(cls)
+        engine.name = None
+        engine._set_up(configuration)
+        return engine
+
+    def _set_up(self, configuration: Configuration) -> None:
+        self.config = configuration
+        most = configuration.effective().max_workers
+        self._registry = Registry(most)
+        self._epoch_ms = time.time() * 1000.0 - clock()
+        self._telling = Telling(Monitor(self._registry), configuration, self._epoch_ms)
         self._reactor: Reactor | None = None
         self._starting = threading.RLock()
         self._closed = False
         self._pid = os.getpid()
-        self._epoch_ms = time.time() * 1000.0 - clock()
+        _engines.add(self)
+        configuration.on_change.append(self._reconfigured)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "idle" if self._reactor is None else "open"
+        return f"<Engine {self.name + ' ' if self.name else ''}{state}>"
 
     # ── running things ────────────────────────────────────────────────────────────────────────────
 
     def execute(self, command: Commandlike, *, check: bool = False, **options: Unpack[TaskOptions]) -> Result:
         """Runs one command and waits for it; see `arrea.execute`."""
-        result = self._prepared(*self._one(command, options)).begin_and_wait()[0]
-        if check and result.error is not None:
-            raise result.error
-        return result
+        return _checked_one(self._one(command, options).begin_and_wait(), check)
 
     def run(self, commands: Commands, *, check: bool = False, **options: Unpack[BatchOptions]) -> BatchResult:
         """Runs commands in parallel and waits for all of them; see `arrea.run`."""
-        results = self._batch(commands, options).begin_and_wait()
-        if check:
-            results.raise_failures()
-        return results
+        return _checked(self._batch(commands, options).begin_and_wait(), check)
 
     def stream(self, commands: Commands, **options: Unpack[BatchOptions]) -> Stream:
         """Runs commands in parallel and gives results as they finish; see `arrea.stream`."""
@@ -95,91 +120,209 @@ class Engine:
         batch.feed_in_background()
         return batch
 
-    def _one(self, command: Commandlike, options: Mapping[str, Any]) -> tuple[Preparer, list[Command]]:
+    async def execute_async(
+        self, command: Commandlike, *, check: bool = False, **options: Unpack[TaskOptions]
+    ) -> Result:
+        """`execute` for coroutines; see `arrea.execute_async`."""
+        from arrea._async import finish
+
+        return _checked_one(await finish(self._one(command, options)), check)
+
+    async def run_async(
+        self, commands: AsyncCommands, *, check: bool = False, **options: Unpack[BatchOptions]
+    ) -> BatchResult:
+        """`run` for coroutines; see `arrea.run_async`."""
+        from arrea._async import finish
+
+        return _checked(await finish(self._batch_async(commands, options)), check)
+
+    def stream_async(self, commands: AsyncCommands, **options: Unpack[BatchOptions]) -> AsyncStream:
+        """`stream` for `async for`; see `arrea.stream_async`."""
+        from arrea._async import AsyncStream
+
+        return AsyncStream(self._batch_async(commands, options))
+
+    def prepare(self, commands: Commands, **options: Unpack[BatchOptions]) -> Iterator[Command]:
+        """What would run, without running it: each element as the engine would take it.
+
+        One that can't run has a `refusal`. Wrong options are raised at the call, wrong elements never.
+        """
+        preparer = self._preparer(options)
+        preparer.plan([])
+        return (preparer.command_or_refusal(*numbered) for numbered in enumerate(iterator_of(commands)))
+
+    def _preparer(self, options: Mapping[str, Any]) -> Preparer:
+        config = self.config.effective()
+        return Preparer(options, config, config.default_policy)
+
+    def _one(self, command: Commandlike, options: Mapping[str, Any]) -> Batch:
         """What is wrong with a single command, its shell or its directory, is the failure of its result."""
         known(options, TASK_OPTIONS)
+        config = self.config.effective()
         try:
-            preparer = Preparer(options, self._config, ONCE)
+            preparer = Preparer(options, config, ONCE)
         except InvalidOption as error:
             if error.code == InvalidOption.code:
                 raise
-            sound = {**options, "shell": None, "cwd": None}
-            preparer = Preparer(sound, self._config, ONCE)
-            return preparer, [preparer.refused(0, command, error)]
-        return preparer, [preparer.command_or_refusal(0, command)]
+            preparer = Preparer({**options, "shell": None, "cwd": None}, config, ONCE)
+            return self._prepared(preparer, [preparer.refused(0, command, error)])
+        return self._prepared(preparer, [preparer.command_or_refusal(0, command)])
 
     def _batch(self, commands: Commands, options: Mapping[str, Any]) -> Batch:
-        preparer = Preparer(options, self._config, self._config.default_policy)
+        preparer = self._preparer(options)
         if isinstance(commands, (list, tuple)):
             return self._prepared(preparer, preparer.all_commands(commands))
-        return self._prepared(preparer, [], Feed(preparer, _iterator(commands)))
+        return self._prepared(preparer, [], Feed(preparer, iterator_of(commands)))
+
+    def _batch_async(self, commands: AsyncCommands, options: Mapping[str, Any]) -> Batch:
+        if is_async(commands):
+            from arrea._feed import AsyncFeed
+
+            preparer = self._preparer(options)
+            return self._prepared(preparer, [], AsyncFeed(preparer, aiter(commands)))
+        plain: Any = commands
+        return self._batch(plain, options)
 
     def _prepared(self, preparer: Preparer, commands: list[Command], feed: Feed | None = None) -> Batch:
         plan = preparer.plan(commands, open=feed is not None)
-        return Batch(plan, self._epoch_ms, self._running(), feed)
+        reactor = self._running()
+        return Batch(plan, self._epoch_ms, reactor, feed, self._outflow(preparer, plan.batch_id, reactor))
+
+    def _outflow(self, preparer: Preparer, batch_id: str, reactor: Reactor) -> Outflow | None:
+        if preparer.on_output is None:
+            return None
+        return self._telling.outflow(preparer.on_output, batch_id, reactor.resume)
+
+    # ── telling ───────────────────────────────────────────────────────────────────────────────────
+
+    def subscribe(
+        self,
+        callback: Callable[[Event], object] | None = None,
+        *,
+        batch_id: str | None = None,
+        types: Iterable[str] | None = None,
+    ) -> Subscription:
+        """Tells of what happens from now on; see `arrea.subscribe`."""
+        self._check_open()
+        if callback is not None:
+            check_callback(callback, "callback")
+        subscription = self._telling.subscribe(callback, batch_id, types)
+        # The other way round, the end of the batch could come in between.
+        if batch_id is not None and (self._reactor is None or not self._reactor.has_batch(batch_id)):
+            subscription.unsubscribe()
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription | Callable[[Event], object]) -> None:
+        """Ends a subscription, or those of a callback. One that has ended, or never was, is no error."""
+        self._telling.unsubscribe(subscription)
+
+    def stats(self) -> Stats:
+        """Counts of this engine; see `arrea.stats`."""
+        return self._telling.stats()
+
+    def max_workers(self) -> int:
+        """Most tasks at once, over all batches."""
+        return self.config.effective().max_workers
+
+    def running(self) -> list[Running]:
+        """What runs at the moment.
+
+        >>> with Engine() as engine:
+        ...     engine.running()
+        []
+        """
+        return [] if self._reactor is None else self._reactor.running()
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _running(self) -> Reactor:
+    def _check_open(self) -> None:
         if self._pid != os.getpid():
             raise EngineStopped(
                 "this engine belongs to the process that forked this one; make a new one here"
             )
+        if self._closed:
+            raise EngineStopped("the engine was closed")
+
+    def _running(self) -> Reactor:
+        self._check_open()
         with self._starting:
-            if self._closed:
-                raise EngineStopped("the engine was closed")
+            self._check_open()
             if self._reactor is None:
-                self._reactor = Reactor(Leader(Registry(self._config.max_workers), _chance), self)
-                _engines.add(self)
+                self._reactor = Reactor(Leader(self._registry, _chance), self._telling)
+                self._reactor.resize(self.config.effective().max_workers)
             return self._reactor
+
+    def _reconfigured(self, config: Config) -> None:
+        """On the thread that changed something. Under the lock, so that of two changes the later one stays."""
+        with self._starting:
+            if self._reactor is not None and not self._closed:
+                self._reactor.resize(self.config.effective().max_workers)
+
+    def suspend(self) -> None:
+        """Stops all that runs (SIGSTOP), and the engine's time. For the command line, before it stops itself."""
+        if self._reactor is not None:
+            self._reactor.suspend()
+
+    def resume(self) -> None:
+        """After `suspend`: all goes on, and timeouts and deadlines are so much later."""
+        if self._reactor is not None:
+            self._reactor.go_on()
 
     def close(self) -> None:
         """Ends what still runs (SIGTERM, `kill_grace`, SIGKILL) and the engine's threads. Safe to call twice."""
-        with self._starting:
-            self._closed = True
-        if self._reactor is not None and self._pid == os.getpid():
-            self._reactor.stop(self._config.kill_grace_ms / 1000.0 + 1.0)
+        self._close_doors()
+        if self._pid == os.getpid():
+            try:
+                if self._reactor is not None:
+                    self._reactor.stop(self._grace_s)
+            finally:
+                self._telling.close()
         _engines.discard(self)
 
-    def __enter__(self) -> Engine:
+    async def close_async(self) -> None:
+        """`close` for coroutines: the event loop goes on meanwhile."""
+        from arrea._async import stop
+
+        self._close_doors()
+        if self._reactor is not None and self._pid == os.getpid():
+            await stop(self._reactor, self._grace_s)
+            await self._telling.all_told()
+        self.close()
+
+    def _close_doors(self) -> None:
+        with self._starting:
+            self._closed = True
+        if self._reconfigured in self.config.on_change:
+            self.config.on_change.remove(self._reconfigured)
+
+    @property
+    def _grace_s(self) -> float:
+        return self.config.effective().kill_grace_ms / 1000.0 + 1.0
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ── what the reactor tells ────────────────────────────────────────────────────────────────────
+    async def __aenter__(self) -> Self:
+        return self
 
-    def observe(self, effects: Sequence[Effect]) -> None:
-        """Called on the reactor's thread after each turn."""
-        self._monitor.observe(effects)
-        for effect in effects:
-            if effect.__class__ is Emit and effect.type == "warning" and self._reactor is not None:
-                self._reactor.call_outside(_log_warnings, effect)
+    async def __aexit__(self, *_: object) -> None:
+        await self.close_async()
 
 
-def _log_warnings(event: Emit) -> None:
-    action, command, lines = event.data
-    if action == "log":
-        import logging
-
-        for line in lines:
-            logging.getLogger("arrea").warning("%s: %s", describe(event.index or 0, command.name), line)
+def _checked_one(results: BatchResult, check: bool) -> Result:
+    result = results[0]
+    if check and result.error is not None:
+        raise result.error
+    return result
 
 
-def _iterator(commands: object) -> Iterator[object]:
-    if isinstance(commands, (str, bytes, bytearray, memoryview, Task)):
-        raise InvalidOption(
-            "commands", f"{COMMANDS_EXPECTED} of commands, not one command: {shown(commands)}"
-        )
-    if hasattr(commands, "keys"):  # its keys are hardly what was meant
-        raise InvalidOption("commands", f"{COMMANDS_EXPECTED} of commands, not a mapping: {shown(commands)}")
-    try:
-        return iter(commands)  # type: ignore[call-overload, no-any-return]
-    except TypeError:
-        raise InvalidOption("commands", f"{COMMANDS_EXPECTED}, not {shown(commands)}") from None
-
-
-COMMANDS_EXPECTED = "commands must be a list or an iterator"
+def _checked(results: BatchResult, check: bool) -> BatchResult:
+    if check:
+        results.raise_failures()
+    return results
 
 
 def _chance() -> float:
@@ -192,36 +335,3 @@ def _check_platform() -> None:
         raise ArreaError(
             f"Arrea runs on Linux 5.4 or later; this is {sys.platform}", code="unsupported_platform"
         )
-
-
-# ── the engine of the module-level functions ──────────────────────────────────────────────────────
-
-_engines: set[Engine] = set()
-_default: Engine | None = None
-_making = threading.RLock()
-
-
-def default_engine() -> Engine:
-    """The engine behind `arrea.run` and the others, made at the first call."""
-    global _default
-    with _making:
-        if _default is None:
-            _default = Engine()
-        return _default
-
-
-def _forget_engines() -> None:
-    """In the child of a fork: threads and processes of the parent's engines are not there."""
-    global _default, _making
-    _default = None
-    _making = threading.RLock()  # another thread of the parent may have held it
-    _engines.clear()
-
-
-@atexit.register
-def _close_engines() -> None:
-    for engine in list(_engines):
-        engine.close()
-
-
-os.register_at_fork(after_in_child=_forget_engines)

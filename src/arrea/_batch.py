@@ -1,7 +1,7 @@
-"""A submitted batch, seen from its caller: what the reactor tells, where commands come from, and who waits.
+"""A submitted batch, seen from its caller: `Batch` and `Stream` are what callers hold.
 
-`Inbox` is the reactor's port: its methods are called on the reactor's thread and only append. `Feed` is the source of
-an open batch, pulled by whoever waits, or by a thread of its own. `Batch` and `Stream` are what callers hold.
+The `Inbox` has what the reactor told of it. The `Feed` of an open batch is pulled by whoever waits, by a thread of its
+own, or, with coroutines, on their event loop (`_async`).
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import os
 import threading
 import time
 
+from arrea._inbox import Inbox, Relay
 from arrea._model.duration import parse_duration
-from arrea._model.errors import EngineStopped, not_started
-from arrea._model.result import BatchResult, Outcome, Result
-from arrea._model.text import describe
+from arrea._model.errors import EngineStopped
+from arrea._model.result import BatchResult, Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterator
     from typing import Self
 
+    from arrea._feed import Feed
     from arrea._model.duration import Duration
     from arrea._model.plan import Plan
-    from arrea._model.step import Close
     from arrea._model.task import Command
-    from arrea._prepare.plan import Preparer
+    from arrea._runtime.outflow import Outflow
     from arrea._runtime.reactor import Reactor
 
 
@@ -32,122 +32,27 @@ class TimeIsUp(TimeoutError):
     """Of `Batch.wait`: not a `TimeoutError` that the host's own signal handler raised meanwhile."""
 
 
-class Feed:
-    """The source of an open batch: an iterator, pulled as far as the engine has room."""
-
-    __slots__ = ("_commands", "_preparer", "_pulled", "_source", "error", "last", "open")
-
-    def __init__(self, preparer: Preparer, source: Iterator[object]) -> None:
-        self._preparer = preparer
-        self._source = source
-        self._pulled = 0
-        self.last: tuple[int, list[Command]] = (0, [])
-        self.error: BaseException | None = None
-        self.open = True
-
-    def pull(self) -> list[Command]:
-        """The next command, and it alone: the one after it may be long in coming. Empty at the end.
-
-        What the iterator raises ends the source; it is kept in `error`.
-        """
-        commands: list[Command] = []
-        self.last = (self._pulled, commands)
-        try:
-            element = next(self._source)
-        except StopIteration:
-            self.open = False
-        except Exception as error:  # noqa: BLE001 - the user's iterator: raised again when what runs has finished
-            self.fail(error)
-        else:
-            commands.append(self._preparer.command_or_refusal(self._pulled, element))
-            self._pulled += 1
-        return commands
-
-    def fail(self, error: BaseException) -> None:
-        """No more comes; the error is for whoever waits for the batch."""
-        self.open, self.error = False, error
-
-
-class Inbox:
-    """What the reactor told of a batch: the port that `Reactor.submit` takes.
-
-    arrived: results in the order in which they came; None for one that a `Stream` took, for it keeps nothing.
-    room: how many commands an open batch wants. close, failure: how it ended; one of them is set when it is `over`.
-    """
-
-    __slots__ = (
-        "_batch_id", "_changed", "_epoch_ms", "_watching", "arrived", "close", "failure", "over", "room",
-    )  # fmt: skip
-
-    def __init__(self, batch_id: str, epoch_ms: float) -> None:
-        self._batch_id = batch_id
-        self._epoch_ms = epoch_ms
-        self._changed = threading.Condition()
-        self._watching = 0
-        self.arrived: list[Result | None] = []
-        self.room = 0
-        self.close: Close | None = None
-        self.failure: EngineStopped | None = None
-        self.over = threading.Event()
-
-    # ── on the reactor's thread ───────────────────────────────────────────────────────────────────
-
-    def resolved(self, outcome: Outcome) -> None:
-        self.arrived.append(Result(self._batch_id, outcome, self._epoch_ms))
-
-    def abandoned(self, tasks: Iterable[tuple[int, Command]], reason: str) -> None:
-        for index, command in tasks:
-            error = not_started(describe(index, command.name), reason)
-            self.resolved(Outcome(index, command, error, None, 0, 0.0, None, 0.0))
-
-    def wanted(self, count: int) -> None:
-        with self._changed:
-            self.room += count
-
-    def closed(self, close: Close) -> None:
-        self.close = close
-        self.over.set()
-
-    def failed(self, error: EngineStopped) -> None:
-        self.failure = error
-        self.over.set()
-
-    def flush(self) -> None:
-        """Wakes who waits. Who doesn't count yet looks at all of it before he waits."""
-        if self._watching:
-            with self._changed:
-                self._changed.notify_all()
-
-    # ── on callers' threads ───────────────────────────────────────────────────────────────────────
-
-    def used(self, count: int) -> None:
-        """So many commands were fed."""
-        with self._changed:
-            self.room -= count
-
-    def wait_for(self, happened: Callable[[], bool], until: float | None) -> bool:
-        """Waits until it is so, at most until this time of `time.monotonic`; whether it is."""
-        with self._changed:
-            self._watching += 1
-            try:
-                left = None if until is None else max(0.0, until - time.monotonic())
-                return self._changed.wait_for(happened, left)
-            finally:
-                self._watching -= 1
-
-
 class Batch:
     """A batch that was submitted. Dropping it changes nothing: it runs on.
 
-    `id` names it. Iterating gives results as they finish; `wait` gives all of them in input order.
+    `id` names it. Iterating (`for` or `async for`) gives results as they finish; `wait`, or `await wait_async()`, gives
+    all of them in input order.
     """
 
-    def __init__(self, plan: Plan, epoch_ms: float, reactor: Reactor, feed: Feed | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        epoch_ms: float,
+        reactor: Reactor,
+        feed: Feed | None = None,
+        outflow: Outflow | None = None,
+    ) -> None:
         self.id = plan.batch_id
         self._plan = plan
         self._feed = feed
         self._feeds_itself = False
-        self._inbox = Inbox(plan.batch_id, epoch_ms)
+        self._outflow = outflow
+        self._inbox = Inbox(self.id, epoch_ms) if outflow is None else Relay(self.id, epoch_ms, outflow)
         self._pid = os.getpid()
         self._reactor = reactor
         self._number = next(reactor.numbers)
@@ -157,7 +62,9 @@ class Batch:
 
     def begin(self) -> Self:
         """Hands it to the engine."""
-        self._reactor.submit(self._number, self._plan, self._inbox)
+        if self._outflow is not None:
+            self._outflow.start()
+        self._reactor.submit(self._number, self._plan, self._inbox, self._outflow)
         return self
 
     def begin_and_wait(self) -> BatchResult:
@@ -208,6 +115,29 @@ class Batch:
         """
         if self._is_ours:
             self._reactor.cancel(self._number)
+            self._let_go()
+
+    def kill(self) -> None:
+        """The same without the grace: SIGKILL at once."""
+        if self._is_ours:
+            self._reactor.cancel(self._number, hard=True)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Nothing that ends waits for the reader of its output."""
+        if self._outflow is not None:
+            self._outflow.release()
+
+    async def wait_async(self, timeout: Duration = None) -> BatchResult:
+        """`wait` for coroutines: the event loop goes on meanwhile. Cancelling whoever awaits it cancels the batch."""
+        from arrea._async import wait
+
+        return await wait(self, parse_duration(timeout, "timeout", zero=True))
+
+    def __aiter__(self) -> AsyncIterator[Result]:
+        from arrea._async import results
+
+        return results(self)
 
     def __iter__(self) -> Iterator[Result]:
         """Results as they finish, those that came before included."""
@@ -237,11 +167,15 @@ class Batch:
             return
         try:
             self.cancel()
-            self._inbox.over.wait(self._plan.kill_grace_ms / 1000.0 + 1.0)
+            self._inbox.over.wait(self._end_within_s)
         except BaseException:
-            self._reactor.cancel(self._number, hard=True)
+            self.kill()
             self._inbox.over.wait(1.0)
             raise
+
+    @property
+    def _end_within_s(self) -> float:
+        return self._plan.kill_grace_ms / 1000.0 + 1.0
 
     # ── waiting ───────────────────────────────────────────────────────────────────────────────────
 
@@ -277,7 +211,10 @@ class Batch:
     # ── the source of an open batch ───────────────────────────────────────────────────────────────
 
     def feed_in_background(self) -> None:
-        """For `submit`: nobody may ever wait, so a thread of its own pulls the source, and nobody else does."""
+        """A thread of its own pulls the source, and nobody else does.
+
+        Where nobody may ever wait for the batch, or whoever waits mustn't block.
+        """
         if self._feed is not None:
             self._feeds_itself = True
             threading.Thread(
@@ -306,9 +243,15 @@ class Batch:
     def _feed_once(self) -> None:
         feed = self._feed
         assert feed is not None
-        commands = feed.pull()
+        self._hand_on(feed.pull(), feed)
+
+    def _hand_on(self, commands: list[Command], feed: Feed) -> None:
         self._inbox.used(len(commands))
         self._reactor.feed(self._number, commands, last=not feed.open)
+
+    def _has_more(self, seen: int) -> bool:
+        """Whether there is a result after the first `seen`, or will never be one."""
+        return self.arrived > seen or self.done
 
     def _account_for_the_late(self) -> None:
         """Commands that were pulled while the batch stopped: the engine took them no longer."""

@@ -11,7 +11,7 @@ What does a policy do with a command that fails twice, and one that hangs?
 >>> flaky.attempts, flaky.duration_ms, hangs.error.code
 (3, 2030.0, 'timeout')
 >>> runtime.log.types(batch=1, index=0)
-['worker_started', 'retry', 'retry', 'finished']
+['worker_started', 'retry', 'retry', 'progress', 'result', 'finished']
 >>> runtime.clock.now
 5000.0
 """
@@ -37,6 +37,8 @@ from arrea._model.step import (
     Fed,
     Forget,
     Kill,
+    Log,
+    Printed,
     Resolve,
     Spawn,
     Spawned,
@@ -115,10 +117,13 @@ class Fate:
     runs: until it ends by itself, with `exit_code` or by `signal`; None: never. status_lost: nobody learns how.
     on_term, on_kill: how long it lives on after SIGTERM, SIGKILL; None: it doesn't react at all.
     drains: how long something it left behind holds its output open after its own end.
+    prints: pieces that it writes to stdout, at its start.
     warnings: the lines of its stderr that warn.
     """
 
-    __slots__ = ("drains", "error", "on_kill", "on_term", "runs", "starts", "status", "transient", "warnings")
+    __slots__ = (
+        "drains", "error", "on_kill", "on_term", "prints", "runs", "starts", "status", "transient", "warnings",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -134,8 +139,10 @@ class Fate:
         on_kill: float | None = 0.0,
         drains: float = 0.0,
         warnings: tuple[str, ...] = (),
+        prints: tuple[bytes, ...] = (),
     ) -> None:
         self.runs = runs
+        self.prints = prints
         self.drains = drains
         self.status = None if status_lost else exit_code << 8 | signal
         self.starts = starts
@@ -351,7 +358,7 @@ class FakeRuntime:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Emit():
+            case Emit() | Log():
                 pass
             case Spawn():
                 self._spawn(effect)
@@ -387,6 +394,8 @@ class FakeRuntime:
     def _begin(self, process: _Process, attempt: AttemptId) -> None:
         process.started = self.clock.now
         fate = process.fate
+        for piece in fate.prints:
+            self._plan_ahead(0.0, Printed(attempt, "stdout", piece))
         if fate.runs is not None:
             self._end(process, attempt, fate.runs, fate.status)
 

@@ -264,10 +264,10 @@ def test_task_shows_no_secrets() -> None:
 def test_wrong_keys_of_an_engine() -> None:
     for option, value, told in [
         ("max_worker", 5, "unknown configuration key 'max_worker'; did you mean 'max_workers'?"),
-        ("max_workers", 0, "max_workers must be from 1 to 100000, not 0"),
-        ("max_workers", "5", "max_workers must be a whole number, not '5'"),
+        ("max_workers", 0, "max_workers=0 (engine): max_workers must be a whole number from 1 to 100000"),
+        ("max_workers", "5", "max_workers='5' (engine): max_workers must be a whole number from 1 to 100000"),
         ("default_policy", "retyr", "did you mean 'retry'?"),
-        ("kill_grace", None, "kill_grace can't be none"),
+        ("kill_grace", None, "kill_grace must be a duration from 0 to 100 years"),
     ]:
         with pytest.raises(arrea.InvalidOption) as caught:
             arrea.Engine(**{option: value})

@@ -25,6 +25,7 @@ from arrea._model.step import (
     ExitSeen,
     Fed,
     Input,
+    Log,
     Resolve,
     Spawned,
     SpawnFailed,
@@ -73,6 +74,8 @@ def told(effect: Effect) -> str:
             return f"want {effect.count}"
         case Emit():
             return effect.type
+        case Log():
+            return f"log {', '.join(effect.lines)}"
     return f"{type(effect).__name__.lower()} {name(effect.attempt)}"
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from arrea._engine.gates import SLOT_FREED, Slots, Token
+from arrea._engine.timers import Timers
 from arrea._model.policy import Policy
 from tests.engine.bench import Bench, cancel, command, exits, feed, no_room, spawned, submit
 
@@ -70,7 +71,7 @@ def test_a_start_without_room_waits_and_is_no_attempt() -> None:
     assert bench.step(13, exits("0/1")) == ["0 succeeds", "spawn 1/1"]
     assert bench.step(14, spawned("1/1"), exits("1/1")) == ["1 succeeds", "close 1: all done"]
     assert bench.outcomes[1].attempts == 1
-    assert bench.log.types(1, 1) == ["worker_started", "finished"]
+    assert bench.log.types(1, 1) == ["worker_started", "progress", "result", "finished"]
 
 
 def test_room_comes_back_with_each_start_that_works() -> None:
@@ -207,8 +208,8 @@ def test_timers_of_what_is_over_do_not_pile_up() -> None:
 def test_many_that_wait_are_not_looked_through_at_every_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(max_workers=1)
     sweeps = []
-    sweep = bench.leader._due_timers
-    monkeypatch.setattr(bench.leader, "_due_timers", lambda: sweeps.append(1) or sweep())
+    sweep = bench.leader._timers._all
+    monkeypatch.setattr(Timers, "_all", lambda self: sweeps.append(1) or sweep())
     bench.step(0, submit(2000, on_error="retry", retry_delay=1_000_000))
     for index in range(2000):
         bench.step(index, spawned(f"{index}/1"), exits(f"{index}/1", code=1))

@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 import arrea
-from arrea import InvalidOption, Policy
+from arrea import Policy
+from arrea._model.checks import shown
+from arrea._model.errors import InvalidConfig
+from arrea._model.options import EngineOptions
 from arrea._prepare.config import DEFAULTS, Config
 
 
@@ -17,6 +20,7 @@ def test_defaults() -> None:
         "base_policy": Policy(),
         "default_policy": Policy(),
         "kill_grace_ms": 2000.0,
+        "log_level": "info",
         "max_commands_per_batch": 500,
         "max_output_bytes": 8 * 2**20,
         "max_workers": 100,
@@ -46,21 +50,77 @@ WRONG: dict[str, list[Any]] = {
     "max_retries": [*COUNTS, None],
     "retry_delay": DURATIONS,
     "kill_grace": DURATIONS,
-    "shell": [5, True, b"bash", ["bash"], ""],
-    "allowed_shells": ["bash", "", [], (), [""], [5], None, 5, {"bash": 1}, [b"bash"]],
+    "shell": [5, True, b"bash", ["bash"], "", " ", "ba\0sh", "ba\ud800sh"],
+    "allowed_shells": ["bash", "", [], (), [""], [5], None, 5, {"bash": 1}, [b"bash"], ["a\0"], ["\ud800"]],
     "max_output_bytes": COUNTS,
+    "log_level": ["", "loud", "wran", None, 10, True, b"info", ["info"], "in\0fo", "\ud800"],
 }
 
 
 @pytest.mark.parametrize("key", DEFAULTS)
 def test_wrong_values(key: str) -> None:
     for number, value in enumerate(WRONG[key]):
-        with pytest.raises(InvalidOption) as caught:
+        with pytest.raises(InvalidConfig) as caught:
             arrea.Engine(**{key: value})
-        assert caught.value.code == "invalid_option", number
-        fields = key == "default_policy" and isinstance(value, dict)
-        assert caught.value.option == (next(iter(value)) if fields else key), number
-        assert caught.value.option in str(caught.value) and len(str(caught.value)) < 250, number
+        error = caught.value
+        assert (error.code, error.option, error.key, error.layer) == ("invalid_config", key, key, "engine")
+        assert str(error).startswith(f"{key}=") and f" (engine): {key}" in str(error), number
+        assert str(error).isprintable() and len(str(error)) < 250, number
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("max_workers", 0, "max_workers=0 (engine): max_workers must be a whole number from 1 to 100000"),
+        (
+            "max_output_bytes",
+            10**5000,
+            "max_output_bytes=a number of many digits (engine): "
+            "max_output_bytes must be a whole number from 0 to 4611686018427387904, or none",
+        ),
+        (
+            "kill_grace",
+            "5 parsecs",
+            "kill_grace='5 parsecs' (engine): kill_grace must be a duration from 0 to 100 years; "
+            'expected milliseconds, or text with a unit such as "500ms", "5s", "2m", "1.5h"',
+        ),
+        (
+            "default_policy",
+            "retyr",
+            "default_policy='retyr' (engine): default_policy must be 'retry', 'stop', 'continue', 'strict', "
+            "'tolerant' or 'once', a Policy or a mapping of its fields; did you mean 'retry'?",
+        ),
+        (
+            "default_policy",
+            {"max_retires": 1},
+            "default_policy=a dict (engine): "
+            "default_policy: unknown policy field 'max_retires'; did you mean 'max_retries'?",
+        ),
+        (
+            "default_policy",
+            len,
+            "default_policy=<built-in function len> (engine): "
+            "default_policy must be a policy; a function goes into arrea.policies.custom(...)",
+        ),
+        ("shell", 5, "shell=5 (engine): shell must be a shell's name, its path, 'auto', or none"),
+        (
+            "allowed_shells",
+            "bash",
+            "allowed_shells='bash' (engine): allowed_shells must be a list of names, at least one",
+        ),
+        (
+            "log_level",
+            "warnin",
+            "log_level='warnin' (engine): log_level must be 'debug', 'info', 'warning', 'error' or 'critical'; "
+            "did you mean 'warning'?",
+        ),
+    ],
+    ids=shown,
+)
+def test_messages(key: str, value: Any, message: str) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        Config(**{key: value})
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
@@ -72,9 +132,9 @@ def test_wrong_values(key: str) -> None:
     ],
 )
 def test_unknown_keys(key: str, message: str) -> None:
-    with pytest.raises(InvalidOption) as caught:
+    with pytest.raises(InvalidConfig) as caught:
         arrea.Engine(**{key: 1})
-    assert str(caught.value) == message
+    assert (str(caught.value), caught.value.key) == (message, key)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +147,11 @@ def test_unknown_keys(key: str, message: str) -> None:
         ("kill_grace", 0, "kill_grace_ms", 0.0),
         ("kill_grace", "5s", "kill_grace_ms", 5000.0),
         ("shell", "auto", "shell", "auto"),
+        ("shell", None, "shell", None),
+        ("max_workers", 100_000, "max_workers", 100_000),
+        ("log_level", "debug", "log_level", "debug"),
+        ("log_level", "warn", "log_level", "warning"),
+        ("log_level", "WARNING", "log_level", "warning"),
         ("allowed_shells", ["bash"], "allowed_shells", ("bash",)),
         ("default_policy", "stop", "default_policy", Policy("stop", on_timeout="stop")),
         ("default_policy", Policy(jitter=0.5), "default_policy", Policy(jitter=0.5)),
@@ -107,6 +172,10 @@ def test_retries_hold_for_policies_that_leave_them_open() -> None:
 
 def test_every_key_is_documented() -> None:
     assert [key for key in DEFAULTS if key not in (arrea.Engine.__doc__ or "")] == []
+
+
+def test_every_key_is_known_to_type_checkers() -> None:
+    assert EngineOptions.__annotations__.keys() == DEFAULTS.keys()
 
 
 def test_workers_hold_over_all_batches() -> None:

@@ -27,6 +27,8 @@ from arrea._model.step import (
     Forget,
     Input,
     Kill,
+    Log,
+    Printed,
     Resolve,
     Spawn,
     Spawned,
@@ -56,12 +58,13 @@ class WorkerBook:
 
     __slots__ = (
         "asked_at", "attempt", "command", "ended", "ending", "exiting", "forgotten_at", "killed_at", "not_before",
-        "over", "retries", "slot", "spawned_at", "started", "terminated_at", "timed_out",
+        "over", "retries", "slot", "spawned_at", "started", "terminated_at", "timed_out", "told",
     )  # fmt: skip
 
     def __init__(self, command: Command) -> None:
         self.command = command
         self.started = self.over = False
+        self.told: list[str] = []
         self.retries = 0
         self.not_before = 0.0
         self.begin((0, 0, 0), 0)
@@ -90,7 +93,7 @@ class BatchBook:
 
     __slots__ = (
         "closed", "commands", "deadline_at", "deciding", "failed", "hard", "kills", "live", "may_kill", "number",
-        "plan", "retried", "sequence", "settled", "stopped_at", "wanted", "workers",
+        "open", "plan", "progress", "retried", "sequence", "settled", "stopped_at", "wanted", "workers",
     )  # fmt: skip
 
     def __init__(self, number: int, plan: Plan, now: float) -> None:
@@ -104,9 +107,11 @@ class BatchBook:
         self.live: dict[int, WorkerBook] = {}
         self.deciding: dict[int, WorkerBook] = {}
         self.settled: set[int] = set()
+        self.progress = (0, 0)
         self.wanted = self.retried = self.failed = self.sequence = 0
         self.stopped_at = NEVER
         self.kills = self.hard = self.closed = False
+        self.open = plan.open
 
     def add(self, commands: Sequence[Command]) -> None:
         self.commands += commands
@@ -191,6 +196,7 @@ class Watch:
     def _fed(self, given: Fed) -> None:
         batch = self.batches[given.batch]
         batch.add(given.commands)
+        batch.open = batch.open and not given.last
         batch.wanted -= len(given.commands)
 
     def _cancelled(self, given: Cancelled) -> None:
@@ -237,6 +243,12 @@ class Watch:
         del self.batches[worker.attempt[0]].live[worker.attempt[1]]
 
     def _answered(self, given: Answered) -> None:
+        pass
+
+    def _printed(self, given: Printed) -> None:
+        pass
+
+    def _log(self, effect: Log) -> None:
         pass
 
     # ── effects ───────────────────────────────────────────────────────────────────────────────────
@@ -318,6 +330,14 @@ class Watch:
             self._worker_event(batch, event, event.index)
         elif event.type == "batch_finished":
             check(all(worker.over for worker in batch.workers.values()), "finished before its workers")
+            never = [index for index in range(event.fields["total"]) if index not in batch.workers]
+            check(event.fields["not_started"] == never, "never started:", never, "told:", event.fields)
+        elif event.type == "batch_progress":
+            done, failed = event.fields["done"], event.fields["failed"]
+            check(
+                batch.progress <= (done, failed) and done <= event.fields["total"], "progress", event.fields
+            )
+            batch.progress = (done, failed)
 
     def _worker_event(self, batch: BatchBook, event: Emit, index: int) -> None:
         if event.type == "worker_started":
@@ -326,15 +346,20 @@ class Watch:
             worker.started = True
             return
         worker = batch.workers[index]
+        worker.told.append(event.type)
+        if event.type == "output":
+            check(not worker.ended or worker.attempt in self._gone, "output of what has ended", index)
         if event.type in (*TERMINAL, "retry") and batch.deciding.pop(index, None):
             self.deciding -= 1
         check(not worker.over, event.type, "after the end of worker", index)
         if event.type in TERMINAL:
+            came_to_its_end = worker.told[-3:-1] == ["progress", "result"]
+            check(came_to_its_end == (event.type == "finished"), "before its end:", worker.told[-3:])
             worker.over = True
         elif event.type == "timeout":
             self._timeout(worker)
         elif event.type == "retry":
-            self._retry(batch, worker, event.data[1])
+            self._retry(batch, worker, event.fields["delay"])
 
     def _timeout(self, worker: WorkerBook) -> None:
         limit = worker.command.settings.timeout_ms
@@ -410,7 +435,8 @@ class Watch:
     def _note_stop(self, batch: BatchBook, worker: WorkerBook | None, outcome: Outcome) -> None:
         """Where the policy says "stop", nothing may start from here on."""
         assert outcome.error is not None
-        allowed = batch.plan.policy.failures_allowed(batch.fed)
+        total = max(batch.fed, batch.plan.window) if batch.open else batch.fed
+        allowed = batch.plan.policy.failures_allowed(total)
         if allowed is not None and batch.failed >= allowed:
             batch.stop(self._now)
         if worker is None or outcome.error.code in FROM_OUTSIDE:
@@ -551,6 +577,7 @@ INPUTS: dict[type, Callable[..., None]] = {
     ExitSeen: Watch._exit_seen,
     Exited: Watch._exited,
     Answered: Watch._answered,
+    Printed: Watch._printed,
 }
 EFFECTS: dict[type, Callable[..., None]] = {
     Spawn: Watch._spawn,
@@ -560,6 +587,7 @@ EFFECTS: dict[type, Callable[..., None]] = {
     Ask: Watch._ask,
     Want: Watch._want,
     Emit: Watch._emit,
+    Log: Watch._log,
     Resolve: Watch._resolve,
     Abandon: Watch._abandon,
     Close: Watch._close,

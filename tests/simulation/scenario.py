@@ -155,6 +155,7 @@ def make_fate(start: Start) -> Fate:
         on_kill=start.on_kill,
         drains=start.drains,
         warnings=("warning: scripted",) if start.warns else (),
+        prints=(b"a line\n",) * (start.exit_code % 3),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from arrea._engine.leader import Leader
 from arrea._engine.registry import Registry
 from arrea._model.errors import TaskError
+from arrea._model.result import Ending
 from arrea._model.step import (
     Answered,
     Ask,
@@ -164,9 +165,8 @@ def plain(effect: Effect) -> tuple[object, ...]:
     """An effect by its structure."""
     match effect:
         case Emit():
-            data = str(effect.data) if isinstance(effect.data, TaskError) else effect.data
-            data = effect.data[0] if effect.type == "warning" else data
-            return ("Emit", effect.type, effect.batch, effect.index, effect.at, effect.sequence, data)
+            fields = {name: _plain_field(value) for name, value in effect.fields.items()}
+            return ("Emit", effect.type, effect.batch, effect.index, effect.at, effect.sequence, fields)
         case Resolve():
             end = effect.outcome
             return (
@@ -183,6 +183,13 @@ def plain(effect: Effect) -> tuple[object, ...]:
         case Spawn():
             return ("Spawn", effect.attempt, effect.slot)
     return (type(effect).__name__, *(_plain_value(getattr(effect, name)) for name in effect.__slots__))
+
+
+def _plain_field(value: object) -> object:
+    """Errors by their text; endings are the same objects in both runs only by chance."""
+    return (
+        str(value) if isinstance(value, TaskError) else value.status if isinstance(value, Ending) else value
+    )
 
 
 def _plain_value(value: object) -> object:

@@ -75,6 +75,11 @@ class Slots:
     def squeeze(self) -> None:
         self.capacity = max(1, min(self.capacity, self.used))
 
+    def resize(self, limit: int) -> None:
+        """Another limit. Numbers in use stay; while more are in use than that, nobody is admitted."""
+        self.capacity = limit if self.capacity == self.limit else min(self.capacity, limit)
+        self.limit = limit
+
     def widen(self) -> None:
         if self.capacity < self.limit:
             self.capacity += 1

@@ -9,12 +9,13 @@ from the same registry goes on exactly as this one would have.
 from __future__ import annotations
 
 from collections import deque
-from heapq import heapify, heappop, heappush
 
 from arrea._engine import worker as workers
 from arrea._engine.gates import Token
 from arrea._engine.registry import BatchRecord, Registry, WorkerRecord
 from arrea._engine.states import Deciding, Exiting, Killing, Ready, Running, Spawning, Stopping, Waiting
+from arrea._engine.telling import Telling
+from arrea._engine.timers import WHOLE_BATCH, Timers
 from arrea._model.errors import Ended, PolicyFailed, SpawnFailed, TaskError, not_started
 from arrea._model.policy import CONTINUE, STOP, Retry, Stop
 from arrea._model.result import Outcome
@@ -25,11 +26,12 @@ from arrea._model.step import (
     Cancelled,
     Close,
     Effect,
-    Emit,
     Exited,
     ExitSeen,
     Fed,
     Input,
+    Printed,
+    Resized,
     Resolve,
     Spawn,
     Spawned,
@@ -41,24 +43,24 @@ from arrea._model.step import SpawnFailed as StartFailed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
     from arrea._model.policy import Decision
     from arrea._model.step import AttemptId
-
-    Timer = tuple[float, int, int]  # when, batch number, index of the task or WHOLE_BATCH
 
 ORDER: dict[type, int] = {
     Spawned: 0,
     StartFailed: 0,
     ExitSeen: 1,
+    Printed: 1,
     Exited: 1,
     Answered: 2,
+    Resized: 3,
     Submitted: 3,
     Fed: 3,
     Cancelled: 4,
 }
-WHOLE_BATCH = -1
+
+LIVE = (Running, Exiting, Stopping, Killing)  # the states of a worker whose process was told to be there
 
 
 def _rank(given: Input) -> int:
@@ -73,8 +75,8 @@ class Leader:
         self._chance = chance
         self._ready: deque[BatchRecord] = deque()
         self._queued: set[int] = set()
-        self._timers: list[Timer] = []
-        self._most_timers = 64
+        self._timers = Timers(registry)
+        self._telling = Telling()
         self._out: list[Effect] = []
         self._rebuild()
 
@@ -82,10 +84,12 @@ class Leader:
         """One turn: what follows from these inputs at this time."""
         out: list[Effect] = []
         self._out = out
+        self._telling.begin(out, now)
         for given in inputs if len(inputs) < 2 else self._in_order(inputs):
             self._take(given, now)
         self._fire_timers(now)
         self._start(now)
+        self._telling.progress()
         return out
 
     def _in_order(self, inputs: Sequence[Input]) -> list[Input]:
@@ -98,9 +102,7 @@ class Leader:
 
     def next_due(self) -> float | None:
         """When the next turn is needed, if nothing comes in before."""
-        while self._timers and self._stale(self._timers[0]):
-            heappop(self._timers)
-        return self._timers[0][0] if self._timers else None
+        return self._timers.next_due()
 
     def _take(self, given: Input, now: float) -> None:
         match given:
@@ -108,6 +110,8 @@ class Leader:
                 self._exited(given, now)
             case ExitSeen():
                 self._exit_seen(given.attempt)
+            case Printed():
+                self._printed(given, now)
             case Spawned():
                 self._spawned(given, now)
             case StartFailed():
@@ -120,6 +124,8 @@ class Leader:
                 self._fed(given, now)
             case Cancelled():
                 self._cancelled(given, now)
+            case Resized():
+                self.registry.slots.resize(given.max_workers)
 
     # ── indexes ───────────────────────────────────────────────────────────────────────────────────
 
@@ -127,18 +133,6 @@ class Leader:
         startable = [batch for batch in self.registry.batches.values() if batch.startable]
         self._ready.extend(sorted(startable, key=lambda batch: batch.turn))
         self._queued.update(batch.number for batch in startable)
-        self._timers = self._due_timers()
-
-    def _due_timers(self) -> list[Timer]:
-        timers: list[Timer] = []
-        for batch in self.registry.batches.values():
-            if batch.deadline_at is not None:
-                timers.append((batch.deadline_at, batch.number, WHOLE_BATCH))
-            for record in batch.live.values():
-                if record.state.due is not None:
-                    timers.append((record.state.due, batch.number, record.index))
-        heapify(timers)
-        return timers
 
     def _offer(self, batch: BatchRecord) -> None:
         """The batch may start something: it takes its turn behind the others."""
@@ -152,37 +146,13 @@ class Leader:
             self._queued.discard(batch.number)
             self._ready.remove(batch)
 
-    def _watch(self, record: WorkerRecord) -> None:
-        """The worker's state may have a timer."""
-        due = record.state.due
-        if due is not None:
-            self._add_timer((due, record.batch.number, record.index))
-
-    def _add_timer(self, timer: Timer) -> None:
-        heappush(self._timers, timer)
-        # Timers of states that were left are dropped when they come up; before they pile up, all at once.
-        if len(self._timers) > self._most_timers:
-            self._timers = self._due_timers()
-            self._most_timers = 64 + 2 * len(self._timers)
-
-    def _stale(self, timer: Timer) -> bool:
-        at, number, index = timer
-        batch = self.registry.batches.get(number)
-        if batch is None:
-            return True
-        if index == WHOLE_BATCH:
-            return batch.deadline_at != at
-        record = batch.live.get(index)
-        return record is None or record.state.due != at
-
     # ── batches ───────────────────────────────────────────────────────────────────────────────────
 
     def _submitted(self, given: Submitted, now: float) -> None:
         batch = BatchRecord(given.number, given.plan, now)
         self.registry.batches[batch.number] = batch
-        self._emit("batch_started", batch, None, now, batch.total)
-        if batch.deadline_at is not None:
-            self._add_timer((batch.deadline_at, batch.number, WHOLE_BATCH))
+        self._telling.batch_started(batch)
+        self._timers.watch_deadline(batch)
         self._ask_for_more(batch)
         self._offer(batch)
         self._close_if_over(batch, now)
@@ -197,6 +167,8 @@ class Leader:
         batch.total += len(given.commands)
         self._ask_for_more(batch)
         self._offer(batch)
+        if given.last:
+            self._stop_at_max_failures(batch, now)  # a share of all, which nobody knew before
         self._close_if_over(batch, now)
 
     def _ask_for_more(self, batch: BatchRecord) -> None:
@@ -227,6 +199,8 @@ class Leader:
     def _abandon_waiting(self, batch: BatchRecord) -> None:
         if batch.waiting:
             batch.done += len(batch.waiting)
+            batch.unstarted += [index for index, _ in batch.waiting]
+            self._telling.came_further(batch)
             self._out.append(Abandon(batch.number, list(batch.waiting), batch.stopping or "stop"))
             batch.waiting.clear()
 
@@ -235,8 +209,13 @@ class Leader:
             case Waiting() | Ready() | Deciding():
                 self._settle(record, self._left_with(record, reason), now)
             case Spawning() | Running() | Stopping() | Killing() if kill:
-                self._out += workers.stop(record, reason, now, hard)
-                self._watch(record)
+                self._follow(record, workers.stop(record, reason, now, hard))
+
+    def _follow(self, record: WorkerRecord, effects: list[Effect]) -> None:
+        """What follows for the attempt that runs."""
+        self._telling.killed(record, effects)
+        self._out += effects
+        self._timers.watch(record)
 
     def _left_with(self, record: WorkerRecord, reason: str) -> TaskError:
         """The error of a task that didn't run at the moment when its batch stopped."""
@@ -251,7 +230,7 @@ class Leader:
             return
         self._withdraw(batch)
         duration = now - batch.submitted_at
-        self._emit("batch_finished", batch, None, now, (batch.total, batch.failed))
+        self._telling.batch_finished(batch)
         self._out.append(Close(batch.number, batch.total, batch.retried, duration, batch.stopping))
 
     # ── starts ────────────────────────────────────────────────────────────────────────────────────
@@ -274,7 +253,7 @@ class Leader:
             return
         workers.begin(record)
         if record.attempts == 1 and not record.spawn_failures:
-            self._emit("worker_started", batch, record.index, now)
+            self._telling.worker_started(record)
         self._out.append(Spawn(record.attempt_id, batch.plan.batch_id, record.command, tokens[1].number))
 
     def _refused(self, record: WorkerRecord, error: TaskError, now: float) -> None:
@@ -292,8 +271,7 @@ class Leader:
         record = self.registry.worker(given.attempt)
         if record is not None and isinstance(record.state, Spawning):
             self.registry.slots.widen()
-            self._out += workers.spawned(record, now)
-            self._watch(record)
+            self._follow(record, workers.spawned(record, now))
 
     def _start_failed(self, given: StartFailed, now: float) -> None:
         record = self.registry.worker(given.attempt)
@@ -307,7 +285,7 @@ class Leader:
             self._give_back(record)
             self.registry.slots.squeeze()
             workers.wait_for_room(record, now)
-            self._watch(record)
+            self._timers.watch(record)
         else:
             record.error = SpawnFailed(workers.name(record), given.error)
             self._failed(record, record.error, now)
@@ -320,6 +298,11 @@ class Leader:
 
     # ── ends ──────────────────────────────────────────────────────────────────────────────────────
 
+    def _printed(self, given: Printed, now: float) -> None:
+        record = self.registry.worker(given.attempt)
+        if record is not None and isinstance(record.state, LIVE):
+            self._telling.output(record, given)
+
     def _exit_seen(self, attempt: AttemptId) -> None:
         record = self.registry.worker(attempt)
         if record is not None and isinstance(record.state, Running):
@@ -327,7 +310,7 @@ class Leader:
 
     def _exited(self, given: Exited, now: float) -> None:
         record = self.registry.worker(given.attempt)
-        if record is None or not isinstance(record.state, (Running, Exiting, Stopping, Killing)):
+        if record is None or not isinstance(record.state, LIVE):
             return
         error = workers.ended(record, given.ending)
         if error is None:
@@ -342,7 +325,7 @@ class Leader:
         follows = workers.after_failure(record, error, now, self._chance())
         if isinstance(follows, Ask):
             self._out.append(follows)
-            self._watch(record)
+            self._timers.watch(record)
         else:
             self._apply(follows, record, error, now)
 
@@ -362,10 +345,10 @@ class Leader:
         batch = record.batch
         if isinstance(decision, Retry):
             batch.retried += 1
-            self._emit("retry", batch, record.index, now, (record.attempts, decision.delay_ms))
+            self._telling.retry(record, error, decision.delay_ms)
             workers.wait(record, decision.delay_ms, now)
             self._give_back(record)
-            self._watch(record)
+            self._timers.watch(record)
             return
         stops = isinstance(decision, Stop) and batch.stopping is None
         batch.stopping = "stop" if stops else batch.stopping
@@ -381,9 +364,11 @@ class Leader:
         del batch.live[record.index]
         batch.done += 1
         outcome = self._outcome(record, error, now)
+        self._telling.came_further(batch)
         if started:
-            self._warn(record, outcome.warnings, now)
-            self._emit("error" if error else "finished", batch, record.index, now, error)
+            self._telling.ended(record, outcome)
+        else:
+            batch.unstarted.append(record.index)
         self._out.append(Resolve(batch.number, outcome))
         if error is not None:
             batch.failed += 1
@@ -400,53 +385,36 @@ class Leader:
             record.index, record.command, error, ending, attempts, queued, started_at, now, warnings
         )
 
-    def _warn(self, record: WorkerRecord, warnings: tuple[str, ...], now: float) -> None:
-        action = record.command.settings.policy.on_warning
-        if warnings and action in ("log", "notify"):
-            self._emit("warning", record.batch, record.index, now, (action, record.command, warnings))
-
     def _stop_at_max_failures(self, batch: BatchRecord, now: float) -> None:
-        allowed = batch.plan.policy.failures_allowed(batch.total)
+        # While more may come, a share is one of as many tasks as fit into the window, or of all seen so far.
+        total = max(batch.total, batch.plan.window) if batch.open else batch.total
+        allowed = batch.plan.policy.failures_allowed(total)
         if allowed is not None and batch.failed >= allowed and batch.stopping is None:
             self._stop_batch(batch, "max_failures", now, batch.plan.policy.on_stop == "kill")
 
     # ── timers ────────────────────────────────────────────────────────────────────────────────────
 
     def _fire_timers(self, now: float) -> None:
-        while self._timers and self._timers[0][0] <= now:
-            timer = heappop(self._timers)
-            if not self._stale(timer):
-                self._fire(timer, now)
-
-    def _fire(self, timer: Timer, now: float) -> None:
-        batch = self.registry.batches[timer[1]]
-        if timer[2] == WHOLE_BATCH:
-            batch.deadline_at = None
-            self._stop_batch(batch, "deadline", now, kill=True)
-        else:
-            self._due(batch.live[timer[2]], now)
+        for number, index in self._timers.due(now):
+            batch = self.registry.batches[number]
+            if index == WHOLE_BATCH:
+                batch.deadline_at = None
+                self._stop_batch(batch, "deadline", now, kill=True)
+            else:
+                self._due(batch.live[index], now)
 
     def _due(self, record: WorkerRecord, now: float) -> None:
         match record.state:
             case Running():
-                self._emit("timeout", record.batch, record.index, now, record.attempts)
-                self._out += workers.stop(record, "timeout", now)
+                self._telling.timeout(record)
+                self._follow(record, workers.stop(record, "timeout", now))
             case Stopping(reason=reason):
-                self._emit("killed", record.batch, record.index, now, reason)
-                self._out += workers.stop(record, reason, now, hard=True)
+                self._follow(record, workers.stop(record, reason, now, hard=True))
             case Killing():
                 self._out += workers.give_up(record)
             case Deciding():
                 self._decided(record, workers.no_answer(record), now)
-                return
             case Waiting(retry=retry):
                 record.state = Ready(retry)
                 record.batch.again.append(record)
                 self._offer(record.batch)
-        self._watch(record)
-
-    # ── events ────────────────────────────────────────────────────────────────────────────────────
-
-    def _emit(self, type: str, batch: BatchRecord, index: int | None, now: float, data: Any = None) -> None:
-        batch.sequence += 1
-        self._out.append(Emit(type, batch.number, index, now, batch.sequence, data))

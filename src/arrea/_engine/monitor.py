@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from arrea._model.result import Stats
 from arrea._model.step import Abandon, Emit, Resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from arrea._engine.registry import Registry
     from arrea._model.step import Effect
 
 
 class Monitor:
-    """Counts of one engine since it began.
-
-    total_workers: ever started. active_workers: not over yet. completed_tasks, failed_tasks, retried_tasks.
-    abandoned_tasks: never started, because their batch stopped.
-    """
+    """Counts of one engine since it began; `Stats` says what is what. `registry` tells what waits."""
 
     __slots__ = (
-        "abandoned_tasks", "active_workers", "completed_tasks", "failed_tasks", "retried_tasks", "total_workers",
+        "_registry", "abandoned_tasks", "active_workers", "completed_tasks", "failed_tasks", "retried_tasks",
+        "total_workers",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self.total_workers = self.active_workers = 0
         self.completed_tasks = self.failed_tasks = self.retried_tasks = self.abandoned_tasks = 0
 
@@ -34,6 +34,19 @@ class Monitor:
                 self._outcome(effect.outcome.error is None)
             elif effect.__class__ is Abandon:
                 self.abandoned_tasks += len(effect.tasks)
+
+    def stats(self) -> Stats:
+        """From any thread: each number is right at some moment, all of them at nearly the same one."""
+        waiting = sum(len(batch.waiting) for batch in list(self._registry.batches.values()))
+        return Stats(
+            total_workers=self.total_workers,
+            active_workers=self.active_workers,
+            completed_tasks=self.completed_tasks,
+            failed_tasks=self.failed_tasks,
+            queued_tasks=waiting,
+            retried_tasks=self.retried_tasks,
+            not_started_tasks=self.abandoned_tasks,
+        )
 
     def _event(self, type: str) -> None:
         if type == "worker_started":

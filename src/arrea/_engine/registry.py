@@ -53,12 +53,12 @@ class BatchRecord:
     waiting: tasks that were never started. again: workers whose retry is due and that wait for a slot.
     live: workers by index. turn: its place in the leader's queue. stopping: why nothing more of it starts.
     total: tasks seen so far; done: those that are settled. open: more will be fed; asked: how many of them
-    were wanted and haven't come.
+    were wanted and haven't come. unstarted: indexes of those that were settled without a start.
     """
 
     __slots__ = (
         "again", "asked", "deadline_at", "done", "failed", "live", "number", "open", "plan", "retried",
-        "sequence", "slots", "stopping", "submitted_at", "total", "turn", "waiting",
+        "sequence", "slots", "stopping", "submitted_at", "total", "turn", "unstarted", "waiting",
     )  # fmt: skip
 
     def __init__(self, number: int, plan: Plan, now: float) -> None:
@@ -75,6 +75,7 @@ class BatchRecord:
         self.asked = 0
         self.stopping: str | None = None
         self.turn = 0
+        self.unstarted: list[int] = []
         self.done = self.failed = self.retried = self.sequence = 0
 
     @property

@@ -13,7 +13,7 @@ from arrea._model.text import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 # More than any machine has tasks for; beyond it a number is a mistake.
 LARGEST_COUNT = 1_000_000_000
@@ -52,6 +52,19 @@ def share(value: object, option: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise InvalidOption(option, f"{option} must be a share from 0.0 to 1.0, not {shown(value)}")
     return float(value)
+
+
+CO_COROUTINE = 0x80  # of code objects; `inspect`, which names it, takes 10 ms to import
+
+
+def check_callback(value: object, option: str) -> Callable[..., object]:
+    """A function that is called and not awaited: what an async one hands back nobody would run."""
+    if not callable(value):
+        raise InvalidOption(option, f"{option} must be a function, not {shown(value)}")
+    flags = getattr(getattr(value, "__code__", None), "co_flags", 0)
+    if flags & CO_COROUTINE:
+        raise InvalidOption(option, f"{option} must be a plain function, not an async one: {shown(value)}")
+    return value
 
 
 def known(names: Iterable[object], allowed: Iterable[str], what: str = "option") -> None:

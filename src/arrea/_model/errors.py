@@ -3,8 +3,11 @@
 ArreaError                    error; unsupported_platform at the first use on a system that isn't Linux
 ├── UsageError                raised at the call: nothing was started
 │   ├── InvalidOption         invalid_option
+│   │   └── InvalidConfig     invalid_config: a setting's key or value, in whichever layer it stands
 │   ├── InvalidBatch          invalid_batch: `errors` has every bad element with its index
 │   ├── TooManyCommands       too_many_commands
+│   ├── DuplicateId           duplicate_id
+│   ├── MonitorUnavailable    monitor_unavailable
 │   └── EngineStopped         engine_stopped
 └── TaskError                 found in `Result.error`: a failing task is a value
     ├── InvalidCommand        empty_command, command_too_long, possible_injection, shell_not_found,
@@ -85,6 +88,20 @@ class InvalidOption(UsageError):
         self.option = option
 
 
+class InvalidConfig(InvalidOption):
+    """A setting that doesn't exist or has a value that won't do; `key` names it, `layer` says where it stands.
+
+    Nothing changed: the value before it is still in force.
+    """
+
+    code = "invalid_config"
+
+    def __init__(self, key: str, layer: str, message: str) -> None:
+        super().__init__(key, message)
+        self.key = key
+        self.layer = layer
+
+
 class InvalidBatch(UsageError):
     """A list with bad elements. `errors` is a list of (index, error), one for each of them."""
 
@@ -111,6 +128,18 @@ class TooManyCommands(UsageError):
         )
         self.count = count
         self.limit = limit
+
+
+class DuplicateId(UsageError):
+    """A name that something living has already."""
+
+    code = "duplicate_id"
+
+
+class MonitorUnavailable(UsageError):
+    """The counters of an engine have failed; its work goes on."""
+
+    code = "monitor_unavailable"
 
 
 class EngineStopped(UsageError):

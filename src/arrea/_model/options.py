@@ -9,11 +9,12 @@ from typing import TypedDict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
     from os import PathLike
     from typing import IO, Any
 
     from arrea._model.duration import Duration
+    from arrea._model.event import Event
     from arrea._model.policy import Policy
 
 
@@ -37,20 +38,28 @@ class BatchOptions(TaskOptions, total=False):
 
     workers: int
     deadline: Duration
+    on_output: Callable[[Event], object] | None
 
 
-class EngineOptions(TypedDict, total=False):
-    """Of `Engine`."""
+class ConfigKeys(TypedDict, total=False):
+    """Of `configure` and `Engine`."""
 
     max_workers: int
     max_commands_per_batch: int | None
-    default_policy: str
+    default_policy: Policy | str | Mapping[str, Any]
     max_retries: int
     retry_delay: Duration
     kill_grace: Duration
     shell: str | None
     allowed_shells: list[str] | tuple[str, ...]
     max_output_bytes: int | None
+    log_level: str
+
+
+class EngineOptions(ConfigKeys, total=False):
+    """Of `Engine`."""
+
+    name: str | None
 
 
 class FurtherFields(TypedDict, total=False):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from arrea._model.checks import alternatives, count, known, meant, one_of, share, shown
+from arrea._model.checks import alternatives, check_callback, count, known, meant, one_of, share, shown
 from arrea._model.duration import parse_duration
 from arrea._model.errors import SIGNAL_NAMES, InvalidOption, TaskError
 
@@ -25,7 +25,6 @@ ACTIONS = ("retry", "stop", "continue")
 WARNING_ACTIONS = ("log", "notify", "continue", "promote_to_error")
 BACKOFFS = ("constant", "exponential")
 ON_STOP = ("finish", "kill")
-CO_COROUTINE = 0x80  # of code objects; `inspect`, which names it, takes 10 ms to import
 # Refused and cancelled tasks are never retried, so their codes would be a mistake in `retry_on`.
 RETRIED_CODES = ("exit_status", "killed_by_signal", "timeout", "spawn_failed", "status_lost", "warning")
 
@@ -154,22 +153,14 @@ FIELDS = (
 
 
 def _on_error(value: object) -> object:
-    return _asked(value, "on_error") if callable(value) else one_of(value, "on_error", ACTIONS)
-
-
-def _asked(function: Callable[..., object], option: str) -> object:
-    """A function that will be asked. A coroutine isn't an answer, and as a truth value it would always be yes."""
-    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
-    if flags & CO_COROUTINE:
-        raise InvalidOption(option, f"{option} must be a plain function, not an async one: {shown(function)}")
-    return function
+    return check_callback(value, "on_error") if callable(value) else one_of(value, "on_error", ACTIONS)
 
 
 def _retry_on(value: object) -> object:
     if value is None:
         return None
     if callable(value) and not isinstance(value, type):
-        return _asked(value, "retry_on")
+        return check_callback(value, "retry_on")
     items = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
     return tuple(_retry_item(item) for item in items)
 

@@ -71,6 +71,17 @@ class ExitSeen:
         self.attempt = attempt
 
 
+class Printed:
+    """The process of an attempt wrote to `stream`, "stdout" or "stderr". Only told while somebody listens to it."""
+
+    __slots__ = ("attempt", "chunk", "stream")
+
+    def __init__(self, attempt: AttemptId, stream: str, chunk: bytes) -> None:
+        self.attempt = attempt
+        self.stream = stream
+        self.chunk = chunk
+
+
 class Exited:
     """The process of an attempt ended, its output is read, and, if it was killed, all of its family is dead."""
 
@@ -105,7 +116,16 @@ class Cancelled:
         self.hard = hard
 
 
-Input = Submitted | Fed | Spawned | SpawnFailed | ExitSeen | Exited | Answered | Cancelled
+class Resized:
+    """The engine may run so many tasks at once from now on; what runs above that runs on."""
+
+    __slots__ = ("max_workers",)
+
+    def __init__(self, max_workers: int) -> None:
+        self.max_workers = max_workers
+
+
+Input = Submitted | Fed | Spawned | SpawnFailed | ExitSeen | Printed | Exited | Answered | Cancelled | Resized
 
 # ── effects ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -209,19 +229,40 @@ class Close:
 
 
 class Emit:
-    """An event: it only tells, nothing depends on it. `index` is None for events of the whole batch."""
+    """An event: it only tells, nothing depends on it. `index` is None for events of the whole batch.
 
-    __slots__ = ("at", "batch", "data", "index", "sequence", "type")
+    sequence: from 1 in each batch, without a gap. fields: what the type has besides (`_model.event.FIELDS`).
+    """
+
+    __slots__ = ("at", "batch", "batch_id", "fields", "index", "sequence", "type")
 
     def __init__(
-        self, type: str, batch: int, index: int | None, at: float, sequence: int, data: Any = None
+        self,
+        type: str,
+        batch: int,
+        batch_id: str,
+        index: int | None,
+        at: float,
+        sequence: int,
+        fields: dict[str, Any],
     ) -> None:
         self.type = type
         self.batch = batch
+        self.batch_id = batch_id
         self.index = index
         self.at = at
         self.sequence = sequence
-        self.data = data
+        self.fields = fields
 
 
-Effect = Spawn | Terminate | Kill | Forget | Ask | Resolve | Abandon | Want | Close | Emit
+class Log:
+    """A command warned, and its policy wants that in the log. `task` is how messages name it."""
+
+    __slots__ = ("lines", "task")
+
+    def __init__(self, task: str, lines: Sequence[str]) -> None:
+        self.task = task
+        self.lines = lines
+
+
+Effect = Spawn | Terminate | Kill | Forget | Ask | Resolve | Abandon | Want | Close | Emit | Log

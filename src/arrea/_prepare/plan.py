@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from arrea._model.checks import count, known, shown
+from arrea._model.checks import check_callback, count, known, shown
 from arrea._model.duration import parse_duration
 from arrea._model.errors import ArreaError, InvalidBatch, InvalidCommand, InvalidOption, TooManyCommands
 from arrea._model.plan import Plan
@@ -20,13 +20,14 @@ from arrea._prepare.shell import line_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from arrea._model.event import Event
     from arrea._model.policy import Policy
     from arrea._prepare.config import Config
 
-BATCH_OPTIONS = ("workers", "deadline")
+BATCH_OPTIONS = ("workers", "deadline", "on_output")
 
 
 class Preparer:
@@ -42,6 +43,7 @@ class Preparer:
         self._batch = {name: value for name, value in options.items() if name in BATCH_OPTIONS}
         self._options = Options(self._given, config, default_policy)
         self._label = check_label(options.get("label"))
+        self.on_output = _listener(options.get("on_output"))
 
     # ── elements ──────────────────────────────────────────────────────────────────────────────────
 
@@ -119,6 +121,10 @@ class Preparer:
             open=open,
             window=self._config.max_commands_per_batch or 500,
         )
+
+
+def _listener(value: object) -> Callable[[Event], object] | None:
+    return None if value is None else check_callback(value, "on_output")
 
 
 def _command(element: object, options: Options, label: object) -> Command:

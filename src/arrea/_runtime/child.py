@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from arrea._model.result import Ending
+from arrea._model.result import Ending, Running
 from arrea._runtime.capture import Capture
 from arrea._runtime.tree import Census, send
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from arrea._model.result import Rusage
     from arrea._model.step import Spawn
     from arrea._runtime.capture import Budget
+    from arrea._runtime.outflow import Outflow
     from arrea._runtime.spool import Spool
     from arrea._runtime.tree import Process
 
     Look = Callable[[], Census]
 
-SIGKILL, SIGTERM, SIGCONT = 9, 15, 18  # signal(7), asm-generic; importing `signal` costs 4 ms
+SIGKILL, SIGTERM, SIGCONT, SIGSTOP = 9, 15, 18, 19  # signal(7), asm-generic; importing `signal` costs 4 ms
 # 64 KiB on a pipe of the default size is the quickest way to read: larger reads fall out of the cache.
 READ_BYTES = 65_536
 READS_PER_TURN = 4
@@ -42,11 +43,13 @@ class Child:
 
     out_fd, err_fd, pidfd: -1 when closed. known: (pid, start time) of family members that were seen.
     exited_at, drain_until: engine time, None before the exit. signalled: the signal the ladder has come to.
+    outflow: where its output goes as it comes, None for nowhere; held_at: since when we don't read for its sake.
     """
 
     __slots__ = (
         "bytes_read",
-        "drain_until", "err_fd", "exited_at", "host_peak_kib", "known", "marks", "out_fd", "pid", "pidfd",
+        "drain_until", "err_fd", "exited_at", "held_at", "host_peak_kib", "known", "marks", "out_fd", "outflow",
+        "pid", "pidfd",
         "signalled", "spawn", "started_at", "status_lost", "stderr", "stdout", "tried", "watched",
     )  # fmt: skip
 
@@ -78,13 +81,18 @@ class Child:
         self.status_lost = False
         self.watched = self.tried = False
         self.bytes_read = 0
+        self.outflow: Outflow | None = None
+        self.held_at: float | None = None
 
     # ── output ────────────────────────────────────────────────────────────────────────────────────
 
-    def read(self, fd: int, budget: Budget, spool: Spool, to_end: bool) -> bool:
+    def read(
+        self, fd: int, budget: Budget, spool: Spool, to_end: bool, tell: Callable[[str, bytes], None] | None
+    ) -> bool:
         """Reads what is there, 256 KiB at most; whether the stream is at its end.
 
         `to_end`: the writers are gone, so a short read doesn't mean that it is empty for now.
+        `tell`: gets the stream's name and each piece, for whoever listens.
         """
         for _ in range(READS_PER_TURN):
             try:
@@ -95,6 +103,8 @@ class Child:
                 return True
             self.bytes_read += len(data)
             self._capture(fd, budget, spool).feed(data)
+            if tell is not None:
+                tell("stdout" if fd == self.out_fd else "stderr", data)
             if len(data) < READ_BYTES and not to_end:
                 return False
         return False
@@ -162,10 +172,7 @@ class Child:
         self.signalled = SIGTERM
         strays = self._seen(look)
         for signum in (SIGTERM, SIGCONT):
-            group = self.pid if self._signal_group(signum) else None
-            for process in strays:
-                if process.pgid != group:
-                    _send(process, signum)
+            self._send_all(signum, strays)
 
     def kill(self, look: Look) -> None:
         """SIGKILL to the group and to all of the family that is seen."""
@@ -174,6 +181,25 @@ class Child:
         self._signal_group(SIGKILL)
         for process in strays:
             _send(process, SIGKILL)
+
+    def pause(self, look: Look) -> None:
+        """Stops it and its family, where nobody can catch it."""
+        if self.exited_at is None:
+            self._send_all(SIGSTOP, self._seen(look))
+
+    def proceed(self, look: Look) -> None:
+        self._send_all(SIGCONT, self._seen(look))
+
+    def _send_all(self, signum: int, strays: list[Process]) -> None:
+        group = self.pid if self._signal_group(signum) else None
+        for process in strays:
+            if process.pgid != group:
+                _send(process, signum)
+
+    def running(self, now: float) -> Running:
+        """How it stands, for people."""
+        command, (_, index, number) = self.spawn.command, self.spawn.attempt
+        return Running(self.spawn.batch_id, index, command.name, number, now - self.started_at)
 
     def family(self, census: Census) -> list[Process]:
         """Who else lives of this attempt. Whoever was seen once is remembered, wherever it moves."""

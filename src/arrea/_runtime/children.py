@@ -11,7 +11,8 @@ import os
 import select
 from collections import deque
 
-from arrea._model.step import Exited, ExitSeen, Spawned
+from arrea._model.result import Running
+from arrea._model.step import Exited, ExitSeen, Printed, Spawned
 from arrea._runtime.capture import Budget
 from arrea._runtime.child import SIGKILL
 from arrea._runtime.spool import Spool
@@ -20,9 +21,16 @@ from arrea._runtime.tree import Census
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from arrea._model.step import AttemptId, Input
     from arrea._runtime.child import Child
+    from arrea._runtime.outflow import Outflow
+
+    class Listener(Protocol):
+        @property
+        def wants_output(self) -> bool: ...
+
 
 # A process that lives longer has its output watched.
 FRESH_MS = 10.0
@@ -35,11 +43,18 @@ READABLE, ENDED = select.EPOLLIN, select.EPOLLHUP | select.EPOLLERR
 
 
 class Children:
-    """Processes of one reactor, watched by its `epoll`; `report` takes what the engine has to know."""
+    """Processes of one reactor, watched by its `epoll`; `report` takes what the engine has to know.
 
-    def __init__(self, epoll: select.epoll, report: Callable[[Input], None]) -> None:
+    listener: whether anybody wants to be told what commands print. outflows: by number of the batch, where its
+    commands' output goes as it comes.
+    """
+
+    def __init__(self, epoll: select.epoll, report: Callable[[Input], None], listener: Listener) -> None:
         self._epoll = epoll
         self._report = report
+        self._listener = listener
+        self.outflows: dict[int, Outflow] = {}
+        self._held: set[Child] = set()  # whose streams aren't watched, for their outflow is full
         self._running: dict[AttemptId, Child] = {}
         self._watched: dict[int, Child] = {}
         self._fresh: deque[tuple[float, Child]] = deque()  # when to watch the streams of each, in order
@@ -62,7 +77,7 @@ class Children:
         """When `tend` has to be called next; infinity for never."""
         first = self._fresh[0][0] if self._fresh else float("inf")
         if self._draining:
-            first = min(first, *(child.drain_until or 0.0 for child in self._draining))
+            first = min(first, *map(self._drain_due, self._draining))
         return min(first, *self._dying.values()) if self._dying else first
 
     def turn_ended(self) -> None:
@@ -92,6 +107,7 @@ class Children:
         no turn for each of their writes, which is a quarter of all work for a short command.
         """
         self._running[child.spawn.attempt] = child
+        child.outflow = self.outflows.get(child.spawn.attempt[0]) if self.outflows else None
         self._report(Spawned(child.spawn.attempt))
         if child.pidfd < 0:
             child.status_lost = True
@@ -113,6 +129,9 @@ class Children:
                     fresh.append((now + FRESH_MS, child))  # or its spawner is just about to register it
 
     def _watch_streams(self, child: Child) -> None:
+        if child.outflow is not None and child.outflow.full:
+            self._held.add(child)
+            return
         for fd in (child.out_fd, child.err_fd):
             if fd >= 0 and fd not in self._watched:
                 self._watched[fd] = child
@@ -131,10 +150,58 @@ class Children:
 
     def _read(self, child: Child, fd: int, now: float, to_end: bool) -> None:
         before = child.bytes_read
-        if child.read(fd, self._budget, self._spool, to_end):
+        if child.read(fd, self._budget, self._spool, to_end, self._teller(child, now)):
             self._close_stream(child, fd)
+        if child.outflow is not None and child.outflow.full:
+            self._hold(child, now)
         if child.bytes_read - before >= MUCH_BYTES:  # it may have waited for us: nobody else shall
             self._eager_until = now + EAGER_MS
+
+    def _teller(self, child: Child, now: float) -> Callable[[str, bytes], None] | None:
+        """Tells who listens what is read; None where nobody does."""
+        attempt, outflow = child.spawn.attempt, child.outflow
+        listened = self._listener.wants_output
+        if outflow is None and not listened:
+            return None
+
+        def tell(stream: str, chunk: bytes) -> None:
+            if outflow is not None:
+                outflow.put(attempt, stream, chunk, now)
+            if listened:
+                self._report(Printed(attempt, stream, chunk))
+
+        return tell
+
+    def _hold(self, child: Child, now: float) -> None:
+        """Reads no more of it until its outflow has room."""
+        if child.held_at is None:
+            child.held_at = now
+        self._held.add(child)
+        for fd in (child.out_fd, child.err_fd):
+            if fd in self._watched:
+                self._forget_descriptor(fd)
+
+    def resume(self, outflow: Outflow, now: float) -> None:
+        """There is room: goes on with whom it held up. Their time to drain is so much longer."""
+        for child in [child for child in self._held if child.outflow is outflow]:
+            self._held.discard(child)
+            if child.held_at is not None and child.drain_until is not None:
+                child.drain_until += now - child.held_at
+            child.held_at = None
+            self._watch_streams(child)
+
+    def _held_up(self, child: Child, now: float) -> bool:
+        """It ended, and isn't told yet, for its output would pile up.
+
+        Not one that was killed, and not for ever where the reader is stuck.
+        """
+        outflow = child.outflow
+        return outflow is not None and outflow.full and not child.signalled and not outflow.stuck(now)
+
+    def _drain_due(self, child: Child) -> float:
+        until = child.drain_until or 0.0
+        held = child.outflow is not None and child.outflow.full and not child.signalled
+        return max(until, child.outflow.stuck_at) if held and child.outflow is not None else until
 
     def _close_stream(self, child: Child, fd: int) -> None:
         self._unwatch(fd)
@@ -146,12 +213,16 @@ class Children:
     def _unwatch(self, fd: int) -> None:
         # Unregistering comes first: a process that is just being started has copies of all our descriptors until
         # it execs, and epoll goes on reporting a closed one while any copy lives (epoll(7), Q6).
-        if self._watched.pop(fd, None) is not None:
-            try:
-                self._epoll.unregister(fd)
-            except FileNotFoundError:  # there was no room to register it (`try_to_watch`)
-                pass
+        if fd in self._watched:
+            self._forget_descriptor(fd)
         os.close(fd)
+
+    def _forget_descriptor(self, fd: int) -> None:
+        del self._watched[fd]
+        try:
+            self._epoll.unregister(fd)
+        except FileNotFoundError:  # there was no room to register it (`try_to_watch`)
+            pass
 
     def _on_exit(self, child: Child, now: float) -> None:
         if child.pidfd >= 0:
@@ -159,7 +230,7 @@ class Children:
             child.pidfd = -1
         child.note_exit(now)
         self._read_rest(child, now)
-        if child.streams_open or child.signalled:
+        if child.streams_open or child.signalled or self._held_up(child, now):
             self._report(ExitSeen(child.spawn.attempt))
             self._watch_streams(child)
             self._draining.add(child)
@@ -172,7 +243,8 @@ class Children:
                 self._read(child, fd, now, to_end=True)
 
     def _tend_draining(self, now: float) -> None:
-        for child in [child for child in self._draining if child.drained(now)]:
+        over = [child for child in self._draining if child.drained(now) and not self._held_up(child, now)]
+        for child in over:
             for _ in range(MOST_PIPE_READS):  # the clock ends the waiting, not the reading of what is there
                 self._read_rest(child, now)
             self._draining.discard(child)
@@ -187,6 +259,7 @@ class Children:
             if fd >= 0:
                 self._unwatch(fd)
         child.out_fd = child.err_fd = child.pidfd = -1
+        self._held.discard(child)
         del self._running[child.spawn.attempt]
         self._report(Exited(child.spawn.attempt, ending))
 
@@ -235,6 +308,22 @@ class Children:
             child.kill(self._look_around)
             if child in self._dying:
                 self._dying[child] = now
+
+    def stop_all(self) -> None:
+        """SIGSTOP to all that runs. Not SIGTSTP: the kernel keeps that from sessions without a terminal."""
+        for child in self._running.values():
+            child.pause(self._look_around)
+        self._census = None
+
+    def continue_all(self) -> None:
+        for child in self._running.values():
+            child.proceed(self._look_around)
+        self._census = None
+
+    def snapshot(self, now: float) -> list[Running]:
+        """From any thread: what runs at the moment."""
+        children = list(self._running.values())
+        return [child.running(now) for child in children if child.exited_at is None]
 
     def forget(self, attempt: AttemptId, now: float) -> None:
         """Not even that ended it: it is reported as it is."""

@@ -24,6 +24,8 @@ from arrea._model.step import (
     Fed,
     Forget,
     Kill,
+    Log,
+    Resized,
     Resolve,
     Spawn,
     SpawnFailed,
@@ -34,6 +36,7 @@ from arrea._model.step import (
 from arrea._runtime.callbacks import Callbacks
 from arrea._runtime.child import Child
 from arrea._runtime.children import FRESH_MS, Children
+from arrea._runtime.outflow import Outflow
 from arrea._runtime.spawner import Spawners
 
 TYPE_CHECKING = False
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from arrea._model.plan import Plan
-    from arrea._model.result import Outcome
+    from arrea._model.result import Outcome, Running
     from arrea._model.step import Effect, Input
     from arrea._model.task import Command
 
@@ -55,6 +58,8 @@ if TYPE_CHECKING:
     class Port(Protocol):
         """A batch's caller, told from the reactor's thread; `flush` comes once after each turn that told something."""
 
+        batch_id: str
+
         def resolved(self, outcome: Outcome) -> None: ...
         def abandoned(self, tasks: Sequence[tuple[int, Command]], reason: str) -> None: ...
         def wanted(self, count: int) -> None: ...
@@ -63,11 +68,16 @@ if TYPE_CHECKING:
         def flush(self) -> None: ...
 
     class Observer(Protocol):
+        """Is told all effects of each turn; `wants_output`: somebody listens to what commands print."""
+
+        @property
+        def wants_output(self) -> bool: ...
         def observe(self, effects: Sequence[Effect]) -> None: ...
 
 
 MOST_SPAWNERS = 4
 STOP_WITHIN_S = 3.0
+SUSPEND_WITHIN_S = 2.0
 LONGEST_SLEEP_S = 86_400.0  # epoll takes no more than 24.8 days
 NEVER = float("inf")
 
@@ -75,6 +85,16 @@ NEVER = float("inf")
 def clock() -> float:
     """Milliseconds of the monotonic clock, which no change of the date moves."""
     return time.monotonic() * 1000.0
+
+
+class Suspension:
+    """A wish of the command line's: all that runs is stopped, and time stands still until it goes on."""
+
+    __slots__ = ("goes_on", "stands")
+
+    def __init__(self) -> None:
+        self.stands = threading.Event()
+        self.goes_on = threading.Event()
 
 
 class Reactor:
@@ -85,7 +105,7 @@ class Reactor:
         self._observer = observer
         self._ports: dict[int, Port] = {}
         self._touched: dict[int, Port] = {}
-        self._mail: deque[Input | Child] = deque()
+        self._mail: deque[Input | Child | Outflow | Suspension] = deque()
         self._inputs: list[Input] = []
         self.numbers = count(1)
         self._submitting = threading.RLock()  # a signal handler may submit in the middle of it
@@ -95,23 +115,38 @@ class Reactor:
         self._sleeping = False
         self._stopping = False
         self._failure: EngineStopped | None = None
+        self._at_end: list[Callable[[], object]] = []
+        self._suspension: Suspension | None = None
+        self._suspending: Suspension | None = None
+        self._suspended_ms = 0.0
         self._epoll = select.epoll()
-        self._children = Children(self._epoll, self._inputs.append)
+        self._children = Children(self._epoll, self._inputs.append, observer)
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
-        self._spawners = Spawners(min(os.cpu_count() or 1, MOST_SPAWNERS), self._hand_over, self._post, clock)
+        self._spawners = Spawners(
+            min(os.cpu_count() or 1, MOST_SPAWNERS), self._hand_over, self._post, self.now
+        )
         self._callbacks = Callbacks(self._post)
         self._thread = threading.Thread(target=self._run, name="arrea-reactor", daemon=True)
         self._thread.start()
 
     # ── from any thread ───────────────────────────────────────────────────────────────────────────
 
-    def submit(self, number: int, plan: Plan, port: Port) -> None:
-        """Hands a batch to the engine. `number`, one of `numbers`, names it in `feed` and `cancel`."""
+    def now(self) -> float:
+        """The engine's time: that of `clock`, but it stands still while the engine is suspended."""
+        return clock() - self._suspended_ms
+
+    def submit(self, number: int, plan: Plan, port: Port, outflow: Outflow | None = None) -> None:
+        """Hands a batch to the engine. `number`, one of `numbers`, names it in `feed` and `cancel`.
+
+        outflow: where what its commands print goes as it comes.
+        """
         with self._submitting:
             if self._stopping:
                 raise self._failure or EngineStopped("the engine was closed")
             self._ports[number] = port
+            if outflow is not None:
+                self._children.outflows[number] = outflow
             self._post(Submitted(number, plan))
 
     def feed(self, batch: int, commands: Sequence[Command], last: bool) -> None:
@@ -120,29 +155,70 @@ class Reactor:
     def cancel(self, batch: int, hard: bool = False) -> None:
         self._post(Cancelled(batch, hard))
 
-    def call_outside(self, function: Callable[..., object], *arguments: object) -> None:
-        """Runs something slow on a callback thread. For observers: they are called on the reactor's."""
-        self._callbacks.call(function, *arguments)
+    def resize(self, max_workers: int) -> None:
+        self._post(Resized(max_workers))
+
+    def resume(self, outflow: Outflow) -> None:
+        """It has room again."""
+        self._post(outflow)
+
+    def has_batch(self, batch_id: str) -> bool:
+        """Whether the end of this batch is still to come."""
+        return any(port.batch_id == batch_id for port in list(self._ports.values()))
+
+    def running(self) -> list[Running]:
+        """What runs at the moment."""
+        return self._children.snapshot(self.now())
+
+    def suspend(self) -> None:
+        """Stops all that runs, and time; returns when that is done. What is submitted meanwhile waits."""
+        suspension = self._suspension = Suspension()
+        self._post(suspension)
+        suspension.stands.wait(SUSPEND_WITHIN_S)
+
+    def go_on(self) -> None:
+        """After `suspend`: all goes on where it was; timeouts and deadlines are so much later."""
+        if self._suspension is not None:
+            self._suspension.goes_on.set()
+            self._suspension = None
 
     def stop(self, grace_s: float) -> None:
         """Ends all batches by the kill ladder, then the threads. Starts none. Safe to call twice."""
-        with self._submitting:
-            self._stopping = True
+        self.begin_stop()
         if self._thread is threading.current_thread():
             return
         try:
-            self._cancel_all(hard=False)
             self._ended.wait(grace_s)
         finally:  # also when a second Ctrl-C ends the waiting
-            self._cancel_all(hard=True)
+            self.kill_all()
             self._ended.wait(STOP_WITHIN_S)
 
+    def begin_stop(self) -> None:
+        """The first half of `stop`: nothing new is taken, what runs is being ended."""
+        with self._submitting:
+            self._stopping = True
+        self._cancel_all(hard=False)
+
+    def kill_all(self) -> None:
+        """Ends what runs at once."""
+        self._cancel_all(hard=True)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it runs any more, no thread and no process."""
+        return self._ended.is_set()
+
+    def when_ended(self, function: Callable[[], object]) -> None:
+        """Calls this, from the reactor's thread, when it has ended."""
+        self._at_end.append(function)
+
     def _cancel_all(self, hard: bool) -> None:
+        self.go_on()
         for number in list(self._ports):
             self.cancel(number, hard)
         self._wake()
 
-    def _post(self, item: Input | Child) -> None:
+    def _post(self, item: Input | Child | Outflow | Suspension) -> None:
         self._mail.append(item)
         self._wake()
 
@@ -174,14 +250,19 @@ class Reactor:
         finally:
             self._close()
             self._ended.set()
+            for function in self._at_end:
+                function()
 
     def _turn(self) -> None:
         ready = self._sleep_until_ready()
-        now = clock()
+        now = self.now()
         self._open_mail(now)  # before looking at what is ready: a process that exited already may be in it
         self._take_ready(ready, now)
         self._catch_up(now)
         self._children.tend(now)
+        if self._suspending is not None:
+            self._stand_still(self._suspending)
+            return
         effects = self._engine.step(now, self._inputs)
         self._inputs.clear()
         for effect in effects:
@@ -224,11 +305,11 @@ class Reactor:
         """Seconds until something is due; None is for ever."""
         due = self._children.due()
         if self._spawners.pending:
-            due = min(due, clock() + FRESH_MS)
+            due = min(due, self.now() + FRESH_MS)
         engine_due = self._engine.next_due()
         if engine_due is not None:
             due = min(due, engine_due)
-        return None if due == NEVER else min(max(0.0, due - clock()) / 1000.0, LONGEST_SLEEP_S)
+        return None if due == NEVER else min(max(0.0, due - self.now()) / 1000.0, LONGEST_SLEEP_S)
 
     def _open_mail(self, now: float) -> None:
         mail = self._mail
@@ -237,10 +318,26 @@ class Reactor:
             if isinstance(item, Child):
                 self._spawners.delivered()
                 self._children.welcome(item, now)
+            elif isinstance(item, Outflow):
+                self._children.resume(item, now)
+            elif isinstance(item, Suspension):
+                self._suspending = item
             else:
                 if isinstance(item, SpawnFailed):
                     self._spawners.delivered()
                 self._inputs.append(item)
+
+    def _stand_still(self, suspension: Suspension) -> None:
+        """Until it goes on. Not before what is just being started is there: it would run on."""
+        if self._spawners.pending:
+            return
+        began = clock()
+        self._suspending = None
+        self._children.stop_all()
+        suspension.stands.set()
+        suspension.goes_on.wait()
+        self._suspended_ms += clock() - began
+        self._children.continue_all()
 
     def _is_idle(self) -> bool:
         return not (self._ports or self._children or self._mail or self._inputs)
@@ -249,7 +346,7 @@ class Reactor:
 
     def _carry_out(self, effect: Effect, now: float) -> None:
         match effect:
-            case Emit():
+            case Emit() | Log():
                 return
             case Spawn():
                 self._spawners.start(effect)
@@ -271,6 +368,7 @@ class Reactor:
             case Close():
                 self._port(effect.batch).closed(effect)
                 del self._ports[effect.batch]
+                self._children.outflows.pop(effect.batch, None)
             case Want():
                 self._port(effect.batch).wanted(effect.count)
             case Abandon():
@@ -301,7 +399,7 @@ class Reactor:
         self._callbacks.stop()
         self._spawners.join(1.0)
         # Only after a failure is there any: what was started meanwhile.
-        self._children.close([item for item in self._mail if isinstance(item, Child)], clock())
+        self._children.close([item for item in self._mail if isinstance(item, Child)], self.now())
         self._sleeping = False
         self._epoll.close()
         with self._waking:

@@ -75,6 +75,17 @@ def parse(words: Sequence[str], flags: Sequence[Flag]) -> Arguments:
     return given
 
 
+def number(given: Arguments, flag: str, *, least: int = 1, most: int = 999_999_999) -> int | None:
+    """The whole number that a flag was given; None if it wasn't. Raises `UsageError`."""
+    text = given.get(flag)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+        up_to = "" if most == 999_999_999 else f" to {most}"
+        raise UsageError(f"{flag} must be a whole number from {least}{up_to}, not {shown(text)}")
+    return int(text)
+
+
 def _split(word: str) -> tuple[str, str | None]:
     """A flag and the value that is part of the same word."""
     if word.startswith("--"):

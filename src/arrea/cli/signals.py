@@ -7,12 +7,15 @@ A signal raises nothing: an exception in the middle of anything could leave a lo
 commands would be left running. It writes to the pipe on which the main thread waits; a lock would not do, for a
 signal that comes just before the wait begins doesn't end it. Only while the main thread does nothing but wait for
 the end of what runs, another signal raises `Interrupted` there.
+
+Two more are only noted: SIGUSR1 asks how things stand, SIGTSTP (Ctrl-Z) stops us and what runs until SIGCONT.
 """
 
 from __future__ import annotations
 
 # The C half of `signal`; the other half only gives its numbers names, which takes 4 ms at every start.
 import _signal
+import _thread
 import os
 import select
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from arrea._batch import Stream
 
-SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM = 1, 2, 3, 13, 15
+SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGPIPE, SIGTERM, SIGTSTP = 1, 2, 3, 10, 13, 15, 20
 ENDING = (SIGHUP, SIGINT, SIGQUIT, SIGTERM)
 
 
@@ -33,11 +36,13 @@ class Interrupted(BaseException):
 class Signals:
     """A context manager, for the main thread. While it lasts, the signals end `wait`.
 
-    first: the first that came, 0 if none did. What was ignored (nohup) stays so.
+    first: the first that came and ends, 0 if none did; count: how many. asked, stopping: SIGUSR1 or SIGTSTP came since these were
+    last set to False. What was ignored (nohup) stays so, but for SIGUSR1: who sends that one wants an answer.
     """
 
     def __init__(self) -> None:
-        self.first = 0
+        self.first = self.count = 0
+        self.asked = self.stopping = False
         self._before: dict[int, Any] = {}
         self._hurried = False
         self._reading, self._writing = os.pipe()
@@ -47,9 +52,9 @@ class Signals:
 
     def __enter__(self) -> Signals:
         self._woken_before = _signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
-        for number in ENDING:
+        for number in (*ENDING, SIGTSTP, SIGUSR1):
             before = _signal.getsignal(number)
-            if before != _signal.SIG_IGN:
+            if before != _signal.SIG_IGN or number == SIGUSR1:
                 self._before[number] = before
                 _signal.signal(number, self._note)
         return self
@@ -62,7 +67,16 @@ class Signals:
         os.close(self._writing)
 
     def _note(self, number: int, frame: object) -> None:
+        if number == SIGUSR1:
+            self.asked = True
+        elif number == SIGTSTP:
+            self.stopping = True
+        else:
+            self._note_end(number)
+
+    def _note_end(self, number: int) -> None:
         self.first = self.first or number
+        self.count += 1
         if self._hurried:
             self._hurried = False  # only once: more of them could only stop the killing
             raise Interrupted
@@ -78,6 +92,16 @@ class Signals:
             os.write(self._writing, b"\0")
         except OSError:
             return  # so many signals came that nothing more fits, or nobody waits any longer
+
+    def stop(self) -> None:
+        """Stops this process, as SIGTSTP does where nobody handles it. Returns when SIGCONT came.
+
+        At once where nobody could send that: in an orphaned process group the kernel ignores the signal.
+        """
+        _signal.signal(SIGTSTP, _signal.SIG_DFL)
+        # To this thread, which it stops on its way out of the call: another one would take its time.
+        _signal.pthread_kill(_thread.get_ident(), SIGTSTP)
+        _signal.signal(SIGTSTP, self._note)
 
     def end(self, results: Stream) -> None:
         """Ends what runs: SIGTERM, a grace, SIGKILL; or SIGKILL at once if another signal comes meanwhile."""

@@ -1,6 +1,6 @@
-"""Plain output: commands' own bytes, untouched, on stdout and stderr; progress and summary as lines on stderr.
+"""Progress and summary, as lines on stderr; the commands' own output is left to what shows it.
 
-Given results as they finish. Writes each command's output whole, never mixed with another's.
+Given results as they finish. Hands each on to be shown, at once or in the order of input, and counts.
 """
 
 from __future__ import annotations
@@ -8,34 +8,50 @@ from __future__ import annotations
 import time
 
 from arrea._model.text import describe, printable
-from arrea.cli.streams import STDERR, STDOUT, tell, write
+from arrea.cli.streams import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Protocol
 
     from arrea._model.errors import TaskError
     from arrea._model.result import Result
+
+    class Shown(Protocol):
+        """How the commands' output is shown."""
+
+        def show(self, result: Result) -> bool:
+            """The output of one command; whether all of it could be had."""
+            ...
+
+        def flush(self) -> None:
+            """Writes what was held back to be written together."""
+            ...
+
+        def show_never_begun(self, results: Iterator[Result]) -> None:
+            """Those that nobody else tells of, in the order of input."""
+            ...
+
 
 # Up to so many commands each gets a line; of more, counts once a second, and the failures.
 LINES_FOR = 50
 COUNTS_EVERY_S = 1.0
 FAILURES_LISTED = 20
-# Short outputs are written together: a system call for each costs more than all else that is done to show it.
-WRITTEN_TOGETHER_BYTES = 65_536
 
 
 class Plain:
     """Shows a batch. `total` is None while nobody knows it; `direct`: the command wrote its output itself."""
 
-    def __init__(self, total: int | None, *, ordered: bool, quiet: bool, direct: bool) -> None:
-        self._total = total
+    def __init__(
+        self, shown: Shown, total: int | None, *, ordered: bool, quiet: bool, direct: bool = False
+    ) -> None:
+        self._shown = shown
+        self.total = total
         self._ordered = ordered
         self._quiet = quiet
         self._direct = direct
         self._held: dict[int, Result] = {}
-        self._unwritten: list[bytes] = []  # of short outputs
-        self._unwritten_bytes = 0
         self._next = 0
         self._told_at = self._began = time.monotonic()
         self.done = self.failed = self.not_started = self.incomplete = 0
@@ -45,13 +61,13 @@ class Plain:
     @property
     def complete(self) -> bool:
         """Every command has its result."""
-        return self.done == self._total
+        return self.done == self.total
 
     def finished(self, result: Result) -> None:
         """The next result, in the order in which they finish."""
         self._count(result)
-        for one in self._printable_now(result):
-            self._print(one)
+        for one in self._showable_now(result):
+            self._show(one)
         self._progress(result)
 
     def _count(self, result: Result) -> None:
@@ -67,7 +83,7 @@ class Plain:
         elif len(self._failures) < FAILURES_LISTED:
             self._failures.append(error)
 
-    def _printable_now(self, result: Result) -> Iterator[Result]:
+    def _showable_now(self, result: Result) -> Iterator[Result]:
         if not self._ordered:
             yield result
             return
@@ -76,42 +92,25 @@ class Plain:
             yield self._held.pop(self._next)
             self._next += 1
 
-    def _print(self, result: Result) -> None:
-        output = result.data
-        if output is None:
-            return
-        if output.stdout_total_bytes <= WRITTEN_TOGETHER_BYTES:
-            self._write_later(output.stdout_bytes)
-        else:
-            self._write_all(STDOUT, output.stdout_chunks())
-        if output.stderr_total_bytes:
-            self._write_all(STDERR, output.stderr_chunks())
-        if output.truncated:
-            self._tell_lost(result)
-
-    def _tell_lost(self, result: Result) -> None:
-        """All was asked for, so only the disk can be the reason."""
-        self.incomplete += 1
-        self._tell(
-            f"arrea: {describe(result.index, result.command)}: not all of its output could be kept: no room in $TMPDIR"
-        )
-
-    def _write_later(self, data: bytes) -> None:
-        self._unwritten.append(data)
-        self._unwritten_bytes += len(data)
-        if self._unwritten_bytes > WRITTEN_TOGETHER_BYTES:
-            self.flush()
-
-    def _write_all(self, fd: int, chunks: Iterator[bytes]) -> None:
-        self.flush()
-        for chunk in chunks:
-            write(fd, chunk)
+    def _show(self, result: Result) -> None:
+        """All output was asked for, so only the disk can be the reason if there isn't all."""
+        if not self._shown.show(result):
+            self.incomplete += 1
+            name = describe(result.index, result.command)
+            self._tell(f"arrea: {name}: not all of its output could be kept: no room in $TMPDIR")
 
     def flush(self) -> None:
         """Writes what was held back to be written together."""
-        data, self._unwritten = self._unwritten, []
-        self._unwritten_bytes = 0
-        write(STDOUT, b"".join(data))
+        self._shown.flush()
+
+    def never_begun(self, results: Iterator[Result]) -> None:
+        """What a stopped batch left in a file: the engine never saw it, so it has no results of its own."""
+        left = 0 if self.total is None else self.total - self.done
+        if left > 0:
+            self._shown.show_never_begun(results)
+            self.done += left
+            self.failed += left
+            self.not_started += left
 
     # ── progress and summary ──────────────────────────────────────────────────────────────────────
 
@@ -121,7 +120,7 @@ class Plain:
         error = result.error
         if error is not None and error.code == "not_started":
             return
-        if error is not None or (self._total is not None and self._total <= LINES_FOR):
+        if error is not None or (self.total is not None and self.total <= LINES_FOR):
             self._tell(f"[{self._counted()}] {_told(result)}")
         elif time.monotonic() - self._told_at >= COUNTS_EVERY_S:
             self._tell(f"[{self._counted()}] {self.failed} failed")
@@ -132,12 +131,12 @@ class Plain:
         tell(line)
 
     def _counted(self) -> str:
-        return str(self.done) if self._total is None else f"{self.done}/{self._total}"
+        return str(self.done) if self.total is None else f"{self.done}/{self.total}"
 
     def summary(self, interrupted: bool = False) -> None:
         """How many did what, and the failures once more where they may have scrolled away."""
         for held in sorted(self._held):  # the batch was cut short: what is there is shown
-            self._print(self._held.pop(held))
+            self._show(self._held.pop(held))
         self.flush()
         if self._quiet:
             return

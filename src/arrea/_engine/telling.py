@@ -1,0 +1,111 @@
+"""What the engine tells: the events of batches and workers, numbered, as effects of the turn.
+
+Given what happened, appends `Emit`s (and `Log`s). Decides nothing: with nobody listening no outcome changes.
+Each started worker has one terminal event, `finished` or `error`, and it is the last of that worker.
+"""
+
+from __future__ import annotations
+
+from arrea._engine import worker as workers
+from arrea._model.step import Emit, Kill, Log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from arrea._engine.registry import BatchRecord, WorkerRecord
+    from arrea._model.errors import TaskError
+    from arrea._model.result import Outcome
+    from arrea._model.step import Effect, Printed
+
+
+class Telling:
+    """Of one leader. `begin` names where the effects of a turn, and so its events, go."""
+
+    __slots__ = ("_now", "_out", "_progressed")
+
+    def __init__(self) -> None:
+        self._out: list[Effect] = []
+        self._now = 0.0
+        self._progressed: dict[int, BatchRecord] = {}
+
+    def begin(self, out: list[Effect], now: float) -> None:
+        self._out, self._now = out, now
+
+    def _emit(self, type: str, batch: BatchRecord, index: int | None, **fields: Any) -> None:
+        batch.sequence += 1
+        batch_id = batch.plan.batch_id
+        self._out.append(Emit(type, batch.number, batch_id, index, self._now, batch.sequence, fields))
+
+    # ── batches ───────────────────────────────────────────────────────────────────────────────────
+
+    def batch_started(self, batch: BatchRecord) -> None:
+        self._emit("batch_started", batch, None, total=batch.total, workers=batch.plan.workers)
+
+    def batch_finished(self, batch: BatchRecord) -> None:
+        self._progress_of(batch)
+        self._emit(
+            "batch_finished",
+            batch,
+            None,
+            total=batch.total,
+            failed=batch.failed,
+            not_started=sorted(batch.unstarted),
+            stopped_by=batch.stopping,
+            duration=self._now - batch.submitted_at,
+        )
+
+    def came_further(self, batch: BatchRecord) -> None:
+        """Some of its tasks are settled; told once at the end of the turn."""
+        self._progressed[batch.number] = batch
+
+    def progress(self) -> None:
+        for batch in list(self._progressed.values()):
+            self._progress_of(batch)
+
+    def _progress_of(self, batch: BatchRecord) -> None:
+        if self._progressed.pop(batch.number, None) is not None:
+            counts = {"done": batch.done, "total": batch.total, "failed": batch.failed}
+            self._emit("batch_progress", batch, None, **counts, running=batch.slots.used)
+
+    # ── workers ───────────────────────────────────────────────────────────────────────────────────
+
+    def worker_started(self, record: WorkerRecord) -> None:
+        command = record.command
+        self._emit("worker_started", record.batch, record.index, label=command.label, command=command.text)
+
+    def output(self, record: WorkerRecord, given: Printed) -> None:
+        fields = {"attempt": record.attempts, "stream": given.stream, "chunk": given.chunk}
+        self._emit("output", record.batch, record.index, **fields)
+
+    def timeout(self, record: WorkerRecord) -> None:
+        self._emit("timeout", record.batch, record.index, attempt=record.attempts)
+
+    def killed(self, record: WorkerRecord, effects: list[Effect]) -> None:
+        """If SIGKILL is among what follows for it."""
+        if any(effect.__class__ is Kill for effect in effects):
+            reason = getattr(record.state, "reason", None)
+            self._emit("killed", record.batch, record.index, attempt=record.attempts, reason=reason)
+
+    def retry(self, record: WorkerRecord, error: TaskError, delay_ms: float) -> None:
+        fields = {"attempt": record.attempts, "delay": delay_ms, "reason": error}
+        self._emit("retry", record.batch, record.index, **fields)
+
+    def ended(self, record: WorkerRecord, outcome: Outcome) -> None:
+        """The last events of a worker. One that did all of its tasks (its only one) came to 100 percent."""
+        batch, index = record.batch, record.index
+        self._warnings(record, outcome.warnings)
+        if outcome.error is not None:
+            self._emit("error", batch, index, reason=outcome.error)
+            return
+        self._emit("progress", batch, index, percent=100.0, task_index=1, total=1)
+        self._emit("result", batch, index, data=outcome.ending)
+        self._emit("finished", batch, index)
+
+    def _warnings(self, record: WorkerRecord, lines: tuple[str, ...]) -> None:
+        action = record.command.settings.policy.on_warning
+        if not lines or action not in ("log", "notify"):
+            return
+        self._out.append(Log(workers.name(record), lines))
+        if action == "notify":
+            self._emit("warning", record.batch, record.index, lines=lines)

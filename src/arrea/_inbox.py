@@ -1,0 +1,121 @@
+"""What the reactor tells of a batch, until its caller looks: `Inbox` is the port that `Reactor.submit` takes.
+
+Its methods for the reactor only append. `Relay` is the same for a batch whose output goes to a function of the
+caller's: whatever is told comes after the output before it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from arrea._model.errors import EngineStopped, not_started
+from arrea._model.result import Outcome, Result
+from arrea._model.text import describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from arrea._model.step import Close
+    from arrea._model.task import Command
+    from arrea._runtime.outflow import Outflow
+
+
+class Inbox:
+    """What the reactor told of a batch: the port that `Reactor.submit` takes.
+
+    arrived: results in the order in which they came; None for one that a `Stream` took, for it keeps nothing.
+    room: how many commands an open batch wants. close, failure: how it ended; one of them is set when it is `over`.
+    watchers: called after each turn that told something.
+    """
+
+    __slots__ = (
+        "_changed", "_epoch_ms", "_watching", "arrived", "batch_id", "close", "failure", "over", "room", "watchers",
+    )  # fmt: skip
+
+    def __init__(self, batch_id: str, epoch_ms: float) -> None:
+        self.batch_id = batch_id
+        self._epoch_ms = epoch_ms
+        self._changed = threading.Condition()
+        self._watching = 0
+        self.arrived: list[Result | None] = []
+        self.room = 0
+        self.close: Close | None = None
+        self.failure: EngineStopped | None = None
+        self.over = threading.Event()
+        self.watchers: list[Callable[[], object]] = []
+
+    # ── on the reactor's thread ───────────────────────────────────────────────────────────────────
+
+    def resolved(self, outcome: Outcome) -> None:
+        self.arrived.append(Result(self.batch_id, outcome, self._epoch_ms))
+
+    def abandoned(self, tasks: Iterable[tuple[int, Command]], reason: str) -> None:
+        for index, command in tasks:
+            error = not_started(describe(index, command.name), reason)
+            self.resolved(Outcome(index, command, error, None, 0, 0.0, None, 0.0))
+
+    def wanted(self, count: int) -> None:
+        with self._changed:
+            self.room += count
+
+    def closed(self, close: Close) -> None:
+        self.close = close
+        self.over.set()
+
+    def failed(self, error: EngineStopped) -> None:
+        self.failure = error
+        self.over.set()
+
+    def flush(self) -> None:
+        """Wakes who waits. Who doesn't count yet looks at all of it before he waits."""
+        if self._watching:
+            with self._changed:
+                self._changed.notify_all()
+        for watcher in list(self.watchers):
+            watcher()
+
+    # ── on callers' threads ───────────────────────────────────────────────────────────────────────
+
+    def used(self, count: int) -> None:
+        """So many commands were fed."""
+        with self._changed:
+            self.room -= count
+
+    def wait_for(self, happened: Callable[[], bool], until: float | None) -> bool:
+        """Waits until it is so, at most until this time of `time.monotonic`; whether it is."""
+        with self._changed:
+            self._watching += 1
+            try:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                return self._changed.wait_for(happened, left)
+            finally:
+                self._watching -= 1
+
+
+class Relay(Inbox):
+    """An inbox behind an outflow: results, and the end, come after all output that was there before them."""
+
+    __slots__ = ("_ends", "_outflow")
+
+    def __init__(self, batch_id: str, epoch_ms: float, outflow: Outflow) -> None:
+        super().__init__(batch_id, epoch_ms)
+        self._outflow = outflow
+        self._ends = False
+
+    def resolved(self, outcome: Outcome) -> None:
+        self._outflow.after(super().resolved, outcome)
+
+    def closed(self, close: Close) -> None:
+        self._outflow.after(super().closed, close)
+        self._ends = True
+
+    def failed(self, error: EngineStopped) -> None:
+        self._outflow.after(super().failed, error)
+        self._ends = True
+
+    def flush(self) -> None:
+        self._outflow.after(super().flush)
+        if self._ends:
+            self._outflow.finish()

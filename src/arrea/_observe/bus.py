@@ -1,0 +1,90 @@
+"""The bus: from the reactor's turn to every subscriber's mailbox.
+
+Given the effects of a turn, on the reactor's thread; the cost is one look where nobody has subscribed.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from arrea._model.step import Emit, Log
+from arrea._observe.dispatch import Dispatcher
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from arrea._model.step import Effect
+    from arrea._observe.mailbox import Mailbox
+
+
+class Bus:
+    """The subscribers of one engine. `log` takes what a policy wants logged, on the observer thread."""
+
+    def __init__(self, log: Callable[[Log], None]) -> None:
+        self._log = log
+        self._boxes: tuple[Mailbox, ...] = ()
+        self._changing = threading.RLock()
+        self._dispatcher = Dispatcher()
+        self.wants_output = False
+
+    def __len__(self) -> int:
+        """How many subscribe."""
+        self._drop_closed()
+        return len(self._boxes)
+
+    def publish(self, effects: Sequence[Effect]) -> None:
+        """On the reactor's thread, once a turn."""
+        for effect in effects:
+            if effect.__class__ is Log:
+                self._dispatcher.call(self._log, effect)
+        boxes = self._boxes
+        if boxes:
+            events = [effect for effect in effects if effect.__class__ is Emit]
+            if events:
+                self._deliver(boxes, events)
+
+    def _deliver(self, boxes: tuple[Mailbox, ...], events: list[Any]) -> None:
+        for box in boxes:
+            box.put(events)
+        if any(box.closed for box in boxes):
+            self._drop_closed()
+
+    def serve(self, box: Mailbox, callback: Callable[[Emit], object], name: str) -> None:
+        """The same, and the observer thread empties it into a callback."""
+        self._dispatcher.serve(box, callback, name)
+        self.add(box)
+
+    def add(self, box: Mailbox) -> None:
+        """From now on it gets what happens."""
+        with self._changing:
+            self._boxes = (*self._boxes, box)
+            self._note_wishes()
+
+    def _drop_closed(self) -> None:
+        with self._changing:
+            self._boxes = tuple(box for box in self._boxes if not box.closed)
+            self._note_wishes()
+
+    def _note_wishes(self) -> None:
+        self.wants_output = any(box.wants("output") for box in self._boxes)
+
+    def remove(self, box: Mailbox) -> None:
+        box.close()
+        self._drop_closed()
+
+    def close(self) -> None:
+        """Nothing more comes. What callbacks haven't been told yet they are told, for a second at most."""
+        self._end_subscriptions()
+        self._dispatcher.stop()
+
+    def _end_subscriptions(self) -> None:
+        for box in self._boxes:
+            box.close()
+        self._drop_closed()
+
+    @property
+    def all_told(self) -> bool:
+        """Whether the callbacks have been told all that there was."""
+        return self._dispatcher.idle

@@ -1,0 +1,127 @@
+"""A subscriber's queue: bounded, so that one who never reads costs a fixed amount of memory and no time.
+
+Given events on the reactor's thread, hands them out on any other, in order. When it is full the oldest event of a
+`LOSSY` type goes first, then the oldest of any; the reader is told once, by a `lag` event with the count, before
+what comes next.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+from arrea._model.event import LOSSY
+from arrea._model.step import Emit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Watcher = Callable[[], object]
+
+MOST_EVENTS = 10_000
+
+
+class Mailbox:
+    """Events of `types` (None: all) and of one batch (None: all), at most `most` of them.
+
+    It closes itself after the end of its batch. watchers: called, on the reactor's thread, when something came or
+    it closed.
+    """
+
+    __slots__ = (
+        "_arrivals", "_changed", "_kept", "_lossy", "_lost", "_lost_at", "_types", "_watching", "batch_id", "closed",
+        "most", "watchers",
+    )  # fmt: skip
+
+    def __init__(self, batch_id: str | None, types: frozenset[str] | None, most: int = MOST_EVENTS) -> None:
+        self.batch_id = batch_id
+        self.most = most
+        self._types = types
+        # Two queues, so that what is lost first is found at once; the number of its arrival keeps the order.
+        self._kept: deque[tuple[int, Emit]] = deque()
+        self._lossy: deque[tuple[int, Emit]] = deque()
+        self._arrivals = 0
+        self._lost = 0
+        self._lost_at = 0.0
+        self._changed = threading.Condition()  # its lock may be taken twice: a signal handler may read, too
+        self._watching = 0
+        self.closed = False
+        self.watchers: list[Watcher] = []
+
+    def __len__(self) -> int:
+        return len(self._kept) + len(self._lossy) + bool(self._lost)
+
+    # ── on the reactor's thread ───────────────────────────────────────────────────────────────────
+
+    def wants(self, type: str) -> bool:
+        return not self.closed and (self._types is None or type in self._types)
+
+    def put(self, events: Sequence[Emit]) -> None:
+        """The events of a turn, of which it takes what is meant for it."""
+        wanted = self.batch_id
+        mine = events if wanted is None else [event for event in events if event.batch_id == wanted]
+        if mine and not self.closed:
+            with self._changed:
+                before = self._arrivals
+                for event in mine:
+                    self._take_in(event)
+                over = wanted is not None and mine[-1].type == "batch_finished"
+                if over:
+                    self.closed = True
+            if self._arrivals != before or over:
+                self._tell()
+
+    def _take_in(self, event: Emit) -> None:
+        if self._types is not None and event.type not in self._types:
+            return
+        queue = self._lossy if event.type in LOSSY else self._kept
+        queue.append((self._arrivals, event))
+        self._arrivals += 1
+        if len(self._kept) + len(self._lossy) > self.most:
+            self._lost_at = (self._lossy or self._kept).popleft()[1].at
+            self._lost += 1
+
+    # ── on any thread ─────────────────────────────────────────────────────────────────────────────
+
+    def take(self) -> Emit | None:
+        """The next event; None if there is none now."""
+        with self._changed:
+            if self._lost:
+                return self._lag()
+            kept, lossy = self._kept, self._lossy
+            if not (kept or lossy):
+                return None
+            return (kept if _earlier(kept, lossy) else lossy).popleft()[1]
+
+    def _lag(self) -> Emit:
+        count, self._lost = self._lost, 0
+        return Emit("lag", 0, self.batch_id or "", None, self._lost_at, 0, {"count": count})
+
+    def wait(self, until: float | None) -> bool:
+        """Until there is an event, or none will come; False when it is that time of `time.monotonic` before."""
+        with self._changed:
+            self._watching += 1
+            try:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                return self._changed.wait_for(lambda: len(self) > 0 or self.closed, left)
+            finally:
+                self._watching -= 1
+
+    def close(self) -> None:
+        """Nothing more comes in; what is in it can still be taken."""
+        self.closed = True
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._watching:
+            with self._changed:
+                self._changed.notify_all()
+        for watcher in list(self.watchers):
+            watcher()
+
+
+def _earlier(one: deque[tuple[int, Emit]], other: deque[tuple[int, Emit]]) -> bool:
+    """Whether the first of one came before the first of the other; one of them has any."""
+    return bool(one) and (not other or one[0][0] < other[0][0])

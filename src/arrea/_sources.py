@@ -1,0 +1,31 @@
+"""What callers may pass as commands: a list, an iterator, or, to coroutines, an asynchronous iterator."""
+
+from __future__ import annotations
+
+from arrea._model.checks import shown
+from arrea._model.errors import InvalidOption
+from arrea._model.task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Iterator
+    from typing import Any, TypeGuard
+
+EXPECTED = "commands must be a list or an iterator"
+
+
+def iterator_of(commands: object) -> Iterator[Any]:
+    """Its iterator. Raises `InvalidOption` for what is no source, or only one command."""
+    if isinstance(commands, (str, bytes, bytearray, memoryview, Task)):
+        raise InvalidOption("commands", f"{EXPECTED} of commands, not one command: {shown(commands)}")
+    if hasattr(commands, "keys"):  # its keys are hardly what was meant
+        raise InvalidOption("commands", f"{EXPECTED} of commands, not a mapping: {shown(commands)}")
+    try:
+        return iter(commands)  # type: ignore[call-overload, no-any-return]
+    except TypeError:
+        later = "; an asynchronous one is for run_async and stream_async" if is_async(commands) else ""
+        raise InvalidOption("commands", f"{EXPECTED}, not {shown(commands)}{later}") from None
+
+
+def is_async(commands: object) -> TypeGuard[AsyncIterable[Any]]:
+    return hasattr(commands, "__aiter__")

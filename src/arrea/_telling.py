@@ -1,0 +1,131 @@
+"""What an engine tells: counts, events, output, and its log. It is the reactor's observer; nothing depends on it."""
+
+from __future__ import annotations
+
+from arrea._model.checks import shown
+from arrea._model.errors import InvalidOption, MonitorUnavailable
+from arrea._model.event import Event, check_types
+from arrea._model.step import Emit
+from arrea._observe.bus import Bus
+from arrea._observe.mailbox import Mailbox
+from arrea._runtime.outflow import Outflow
+from arrea._subscription import Subscription
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from logging import Logger
+
+    from arrea._engine.monitor import Monitor
+    from arrea._model.result import Stats
+    from arrea._model.step import AttemptId, Effect, Log
+    from arrea._prepare.config import Configuration
+
+QUIETER = ("error", "critical")  # log levels at which a warning isn't written
+
+
+class Telling:
+    """Of one engine. `monitor` counts; `configuration` says what is logged."""
+
+    def __init__(self, monitor: Monitor, configuration: Configuration, epoch_ms: float) -> None:
+        self._monitor: Monitor | None = monitor
+        self._configuration = configuration
+        self._epoch_ms = epoch_ms
+        self._bus = Bus(self._log)
+        self._callbacks: list[Subscription] = []
+
+    # ── on the reactor's thread ───────────────────────────────────────────────────────────────────
+
+    @property
+    def wants_output(self) -> bool:
+        return self._bus.wants_output
+
+    def observe(self, effects: Sequence[Effect]) -> None:
+        if self._monitor is not None:
+            try:
+                self._monitor.observe(effects)
+            except Exception:  # noqa: BLE001 - a fault of the counting: work goes on without it, and `stats` says so
+                self._monitor = None
+        self._bus.publish(effects)
+
+    # ── from any thread ───────────────────────────────────────────────────────────────────────────
+
+    def stats(self) -> Stats:
+        if self._monitor is None:
+            raise MonitorUnavailable("the counters of this engine have failed, which is a fault of Arrea")
+        return self._monitor.stats()
+
+    def subscribe(
+        self,
+        callback: Callable[[Event], object] | None,
+        batch_id: str | None,
+        types: Iterable[str] | None,
+    ) -> Subscription:
+        box = Mailbox(_checked_id(batch_id), check_types(types))
+        subscription = Subscription(self._bus, box, self._epoch_ms, callback)
+        if callback is None:
+            self._bus.add(box)
+        else:
+            self._callbacks = [one for one in self._callbacks if one.active]
+            self._callbacks.append(subscription)
+            self._bus.serve(box, self._told(callback), shown(callback))
+        return subscription
+
+    def _told(self, callback: Callable[[Event], object]) -> Callable[[Emit], object]:
+        return lambda emitted: callback(Event(emitted, self._epoch_ms))
+
+    def unsubscribe(self, subscription: Subscription | Callable[[Event], object]) -> None:
+        if isinstance(subscription, Subscription):
+            subscription.unsubscribe()
+            return
+        for one in self._callbacks:
+            if one.callback == subscription:
+                one.unsubscribe()
+
+    def outflow(
+        self, on_output: Callable[[Event], object], batch_id: str, resume: Callable[[Outflow], None]
+    ) -> Outflow:
+        """The way of a batch's output to its own function."""
+
+        def show(attempt: AttemptId, stream: str, chunk: bytes, at: float) -> None:
+            fields = {"attempt": attempt[2], "stream": stream, "chunk": chunk}
+            on_output(Event(Emit("output", attempt[0], batch_id, attempt[1], at, 0, fields), self._epoch_ms))
+
+        def report(error: BaseException) -> None:
+            told = ("on_output %s raised %s and is not called again", shown(on_output), type(error).__name__)
+            _logger().error(*told, exc_info=error)
+
+        return Outflow(show, resume, report)
+
+    def close(self) -> None:
+        self._bus.close()
+
+    async def all_told(self) -> None:
+        """Until callbacks have been told everything, for a second at most, without holding up the event loop."""
+        from asyncio import sleep
+
+        for _ in range(200):
+            if self._bus.all_told:
+                return
+            await sleep(0.005)
+
+    # ── the log ───────────────────────────────────────────────────────────────────────────────────
+
+    def _log(self, warned: Log) -> None:
+        """On the observer thread."""
+        if self._configuration.effective().log_level in QUIETER:
+            return
+        for line in warned.lines:
+            _logger().warning("%s: %s", warned.task, line)
+
+
+def _logger() -> Logger:
+    import logging
+
+    return logging.getLogger("arrea")
+
+
+def _checked_id(batch_id: object) -> str | None:
+    if batch_id is None or isinstance(batch_id, str):
+        return batch_id
+    raise InvalidOption("batch_id", f"batch_id must be text, the id of a batch, not {shown(batch_id)}")
