@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from arrea import _default
 from tests.support import command_line, open_descriptors, process_stat, wait_until
 
 # A machine that is busy is no fault of an example; tests have a time limit of their own.
@@ -17,7 +18,7 @@ settings.load_profile("arrea")
 # --- nothing left -----------------------------------------------------------------------------
 
 # What one shared engine keeps open for the life of the process: how many of each, at most.
-_PERMANENT = {"anon_inode:[eventpoll]": 1, "anon_inode:[eventfd]": 1, "unlinked file": 1}
+_PERMANENT = {"anon_inode:[eventpoll]": 1, "anon_inode:[eventfd]": 1, "unlinked file": 1, "roster": 2}
 
 _ALL_KINDS = 0x40000000  # __WALL of wait(2): children whatever signal they end with
 
@@ -80,6 +81,8 @@ def _new_descriptors(before: Counter[str], kinds_at_start: Counter[str]) -> list
     kinds = Counter(map(_kind, now.values()))
     unseen = before.copy()
     found = []
+    for number in _of_the_shared_guardian():
+        now.pop(number, None)
     for number, target in sorted(now.items()):
         kind = _kind(target)
         if unseen[target] > 0:
@@ -89,7 +92,18 @@ def _new_descriptors(before: Counter[str], kinds_at_start: Counter[str]) -> list
     return found
 
 
+def _of_the_shared_guardian() -> tuple[int, ...]:
+    """By which the one shared engine knows of its guardian: a pipe, and for some milliseconds a pidfd."""
+    shared = _default._engine
+    if shared is None or shared._reactor is None:
+        return ()
+    guardian = shared._reactor._guardian
+    return (guardian._pipe, guardian._starter)
+
+
 def _kind(target: str) -> str:
+    if target == "/memfd:arrea-roster (deleted)":
+        return "roster"
     return "unlinked file" if target.endswith(" (deleted)") else target
 
 

@@ -13,16 +13,28 @@ def run(action: str, command: str = WARNS) -> arrea.Result:
     return arrea.execute(command, policy={"on_warning": action, "on_error": "continue"})
 
 
-def test_log_writes_it_to_the_log_with_the_task(caplog: pytest.LogCaptureFixture) -> None:
-    result = run("log")
+@pytest.mark.parametrize("action", ["log", "notify"])
+def test_it_is_written_to_the_log_with_the_task(action: str, caplog: pytest.LogCaptureFixture) -> None:
+    result = run(action)
     assert (result.success, result.warnings) == (True, (LINE,))
     assert wait_until(lambda: LINE in caplog.text)
     assert "task 0 (" in caplog.text
 
 
-@pytest.mark.parametrize("action", ["notify", "continue"])
-def test_others_only_record_it(action: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert run(action).warnings == (LINE,)
+def test_continue_only_records_it(caplog: pytest.LogCaptureFixture) -> None:
+    assert run("continue").warnings == (LINE,)
+    assert caplog.text == ""
+
+
+def test_notify_also_sends_an_event() -> None:
+    with arrea.subscribe(types=["warning", "finished"]) as events:
+        run("notify")
+        assert [event.type for _, event in zip(range(2), events, strict=False)] == ["warning", "finished"]
+
+
+def test_a_higher_log_level_keeps_it_out_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with arrea.Engine(log_level="error") as engine:
+        engine.execute(WARNS, policy={"on_warning": "log"})
     assert caplog.text == ""
 
 

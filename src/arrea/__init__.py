@@ -106,7 +106,7 @@ def execute(command: Commandlike, *, check: bool = False, **options: Unpack[Task
     >>> result.success, result.error.code, result.data.exit_code, result.data.stderr
     (False, 'exit_status', 3, 'oops\\n')
     """
-    from arrea._engines import default_engine
+    from arrea._default import default_engine
 
     return default_engine().execute(command, check=check, **options)
 
@@ -128,7 +128,7 @@ def run(
     >>> [result.success for result in results], results.stats.failed
     ([True, False], 1)
     """
-    from arrea._engines import default_engine
+    from arrea._default import default_engine
 
     return default_engine().run(commands, check=check, **options)
 
@@ -143,7 +143,7 @@ def stream(commands: Iterable[Commandlike], **options: Unpack[BatchOptions]) -> 
     1
     0
     """
-    from arrea._engines import default_engine
+    from arrea._default import default_engine
 
     return default_engine().stream(commands, **options)
 
@@ -157,7 +157,7 @@ def submit(commands: Iterable[Commandlike], **options: Unpack[BatchOptions]) -> 
     >>> batch.wait().success
     True
     """
-    from arrea._engines import default_engine
+    from arrea._default import default_engine
 
     return default_engine().submit(commands, **options)
 
@@ -174,7 +174,7 @@ async def execute_async(
     >>> asyncio.run(execute_async("echo hello")).data.stdout
     'hello\\n'
     """
-    from arrea._engines import default_engine
+    from arrea._default import default_engine
 
     return await default_engine().execute_async(command, check=check, **options)
 
@@ -194,7 +194,7 @@ async def run_async(
     >>> asyncio.run(run_async(["echo a", "echo b"])).success
     True
     """
-    from arrea._engines import default_engine
+    from arrea._default import default_engine
 
     return await default_engine().run_async(commands, check=check, **options)
 
@@ -215,7 +215,7 @@ def stream_async(
     1
     0
     """
-    from arrea._engines import default_engine
+    from arrea._default import default_engine
 
     return default_engine().stream_async(commands, **options)
 
@@ -240,14 +240,14 @@ def subscribe(
     ...     [(event.type, event.index) for _, event in zip(range(4), events)]
     [('worker_started', 0), ('finished', 0), ('worker_started', 1), ('error', 1)]
     """
-    from arrea._engines import default_engine
+    from arrea._default import default_engine
 
     return default_engine().subscribe(callback, batch_id=batch_id, types=types)
 
 
 def unsubscribe(subscription: Subscription | Callable[[Event], object]) -> None:
     """Ends a subscription, or those of a callback. One that has ended already is no error."""
-    from arrea._engines import default_engine
+    from arrea._default import default_engine
 
     default_engine().unsubscribe(subscription)
 
@@ -258,7 +258,7 @@ def stats() -> Stats:
     >>> stats().active_workers
     0
     """
-    from arrea._engines import default_engine
+    from arrea._default import default_engine
 
     return default_engine().stats()
 

@@ -258,6 +258,10 @@ class Engine:
             if self._reactor is not None and not self._closed:
                 self._reactor.resize(self.config.effective().max_workers)
 
+    def adopt_orphans(self) -> None:
+        """Makes this process a subreaper, so that orphans of a killed command are found. For the command line only."""
+        self._running().adopt_orphans()
+
     def suspend(self) -> None:
         """Stops all that runs (SIGSTOP), and the engine's time. For the command line, before it stops itself."""
         if self._reactor is not None:

@@ -1,6 +1,6 @@
-"""Which engines there are: the one behind the functions of `arrea`, those that programs made, and their end.
+"""Which engines there are, what the process is configured to, and the end of them all.
 
-At the end of the program all are closed. In the child of a fork none of them is there: it starts afresh.
+At the end of the program every engine is closed. In the child of a fork none of them is there: it starts afresh.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from arrea._app import Engine
 
 _engines: set[Engine] = set()
-_default: Engine | None = None
 _configuration = Configuration()
 _making = threading.RLock()
 
@@ -26,17 +25,6 @@ _making = threading.RLock()
 def configuration() -> Configuration:
     """What the process is configured to."""
     return _configuration
-
-
-def default_engine() -> Engine:
-    """The engine behind `arrea.run` and the others, made at the first call."""
-    global _default
-    with _making:
-        if _default is None:
-            from arrea._app import Engine
-
-            _default = Engine._of_process(_configuration)
-        return _default
 
 
 def check_name(name: object) -> str | None:
@@ -63,8 +51,7 @@ def discard(engine: Engine) -> None:
 
 def _forget_engines() -> None:
     """In the child of a fork: threads and processes of the parent's engines are not there."""
-    global _default, _making, _configuration
-    _default = None
+    global _making, _configuration
     _making = threading.RLock()  # another thread of the parent may have held it
     _configuration = _configuration.copy()
     _engines.clear()

@@ -300,7 +300,7 @@ say(zombies())
     assert ended.out[0] == "True True"
     most_zombies, more_descriptors, grown_kib = map(int, ended.out[1].split())
     assert most_zombies <= 20  # between an exit and the reactor's next turn, never more than workers
-    assert more_descriptors == 0
+    assert more_descriptors <= 0  # fewer: for some milliseconds there is one for the guardian that starts
     assert grown_kib < 4096
     assert ended.out[2] == "0"
 

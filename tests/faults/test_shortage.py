@@ -56,7 +56,7 @@ def test_starts_that_fail_leave_no_descriptor(engine: Engine, mark: str) -> None
     commands = [["/does/not/exist"]] * 300
     results = engine.run(commands, policy="once", stdin=b"x", env={"ARREA_CHAOS": mark})
     assert len(results.failures) == 300
-    assert len(open_descriptors()) == before
+    assert len(open_descriptors()) <= before  # fewer: the guardian has started meanwhile
 
 
 def test_a_bug_in_the_start_loses_no_task(engine: Engine, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import arrea
 from arrea import Policy
 from arrea._model.checks import shown
 from arrea._model.errors import InvalidConfig
-from arrea._model.options import EngineOptions
+from arrea._model.options import ConfigKeys
 from arrea._prepare.config import DEFAULTS, Config
 
 
@@ -175,7 +175,7 @@ def test_every_key_is_documented() -> None:
 
 
 def test_every_key_is_known_to_type_checkers() -> None:
-    assert EngineOptions.__annotations__.keys() == DEFAULTS.keys()
+    assert ConfigKeys.__annotations__.keys() == DEFAULTS.keys()
 
 
 def test_workers_hold_over_all_batches() -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -364,7 +365,7 @@ def test_one_that_is_killed_is_replaced(place: int, mark: str) -> None:
     with Host(mark, UP + "run('exec sleep ' + MARK)\n" + READY) as host:
         pid, pair = ready(host)
         kept = pair[1 - place]
-        for _ in range(2):
+        for _ in range(1 + place):
             before = guardians_of(pid)
             end(next(guardian for guardian in before if guardian != kept))
             assert wait_until(lambda: len(now := guardians_of(pid)) == 2 and now != before, 3.0)  # noqa: B023
@@ -486,6 +487,18 @@ def test_those_that_obey_sigterm_get_time_for_it(mark: str, tmp_path: Path) -> N
     assert log.read_text().split() == ["asked", "done"]
 
 
+def test_a_shell_whose_command_is_ended_does_not_go_on_to_the_next(mark: str, tmp_path: Path) -> None:
+    """It is signalled before its child."""
+    log = tmp_path / "log"
+    command = f"sleep {mark}; echo next >>{log}"
+    script = f"for index in range(20): run({command!r}, index)\n"
+    with Host(mark, UP + script + READY) as host:
+        pid, _ = ready(host)
+        assert wait_until(lambda: sum(line.endswith(f" sleep {mark}") for line in living(mark)) == 20)
+        kill(host, mark, pid)
+    assert not log.exists()
+
+
 def test_a_start_that_the_host_never_heard_of(mark: str) -> None:
     scripts = [
         "exec sleep {0}",
@@ -516,12 +529,14 @@ def test_the_host_is_killed_before_the_guardian_is_there(mark: str) -> None:
 
 
 def test_the_host_is_killed_at_any_moment_of_the_start(mark: str) -> None:
-    script = "guardian.start()\nrun('exec sleep ' + MARK)\nsay('ready', os.getpid())\npause()\n"
-    for milliseconds in range(0, 45, 3):
-        with Host(mark, PRELUDE + script) as host:
-            pid, _ = ready(host)
-            time.sleep(milliseconds / 1000)
-            kill(host, mark, pid)
+    script = "pause()\nguardian.start()\nrun('exec sleep ' + MARK)\ntime.sleep({0})\nos.kill(os.getpid(), 9)"
+    with ExitStack() as stack:
+        hosts = [stack.enter_context(Host(mark, PRELUDE + script.format(n / 500))) for n in range(25)]
+        for host in hosts:
+            host.go_on()
+        for host in hosts:
+            assert host.end(10).code == -signal.SIGKILL
+        assert wait_until(lambda: not living(mark), WITHIN_S)
 
 
 @pytest.mark.parametrize("ending", ["os._exit(3)", "os.kill(os.getpid(), signal.SIGSEGV)"])

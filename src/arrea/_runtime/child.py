@@ -38,17 +38,22 @@ WARNINGS_MOST_BYTES = 8 * 2**20
 NEVER = -1  # no process has this start time
 
 
+def task_of(spawn: Spawn) -> bytes:
+    """What its process has as ARREA_TASK."""
+    return b"%b:%d" % (spawn.batch_id.encode(), spawn.attempt[1])
+
+
 class Child:
     """One process that Arrea started, from its start to its wait status.
 
     out_fd, err_fd, pidfd: -1 when closed. known: (pid, start time) of family members that were seen.
     exited_at, drain_until: engine time, None before the exit. signalled: the signal the ladder has come to.
-    outflow: where its output goes as it comes, None for nowhere; held_at: since when we don't read for its sake.
+    orphans: finds those of it that came to us when their parent ended. outflow: where its output goes as it comes, None for nowhere; held_at: since when we don't read for its sake.
     """
 
     __slots__ = (
         "bytes_read",
-        "drain_until", "err_fd", "exited_at", "held_at", "host_peak_kib", "known", "marks", "out_fd", "outflow",
+        "drain_until", "err_fd", "exited_at", "held_at", "host_peak_kib", "known", "marks", "orphans", "out_fd", "outflow",
         "pid", "pidfd",
         "signalled", "spawn", "started_at", "status_lost", "stderr", "stdout", "tried", "watched",
     )  # fmt: skip
@@ -82,6 +87,7 @@ class Child:
         self.watched = self.tried = False
         self.bytes_read = 0
         self.outflow: Outflow | None = None
+        self.orphans: Callable[[Child, Census], list[Process]] | None = None
         self.held_at: float | None = None
 
     # ── output ────────────────────────────────────────────────────────────────────────────────────
@@ -206,6 +212,8 @@ class Child:
         if not self.known:
             self._know_leader(census)
         members = census.family(self.pid, self.marks, self.known)
+        if self.orphans is not None:
+            members += [one for one in self.orphans(self, census) if one not in members]
         self.known.update(process.identity for process in members)
         return members
 

@@ -13,8 +13,10 @@ from collections import deque
 
 from arrea._model.result import Running
 from arrea._model.step import Exited, ExitSeen, Printed, Spawned
+from arrea._runtime.adopted import Adopted, become_subreaper
 from arrea._runtime.capture import Budget
-from arrea._runtime.child import SIGKILL
+from arrea._runtime.child import SIGKILL, task_of
+from arrea._runtime.roster import NO_ROW
 from arrea._runtime.spool import Spool
 from arrea._runtime.tree import Census
 
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from arrea._model.step import AttemptId, Input
+    from arrea._model.step import AttemptId, Input, Spawn
     from arrea._runtime.child import Child
     from arrea._runtime.outflow import Outflow
+    from arrea._runtime.roster import Roster
+    from arrea._runtime.tree import Process
 
     class Listener(Protocol):
         @property
@@ -45,14 +49,19 @@ READABLE, ENDED = select.EPOLLIN, select.EPOLLHUP | select.EPOLLERR
 class Children:
     """Processes of one reactor, watched by its `epoll`; `report` takes what the engine has to know.
 
-    listener: whether anybody wants to be told what commands print. outflows: by number of the batch, where its
+    listener: whether anybody wants to be told what commands print. roster: where the guardian looks. outflows: by number of the batch, where its
     commands' output goes as it comes.
     """
 
-    def __init__(self, epoll: select.epoll, report: Callable[[Input], None], listener: Listener) -> None:
+    def __init__(
+        self, epoll: select.epoll, report: Callable[[Input], None], listener: Listener, roster: Roster
+    ) -> None:
         self._epoll = epoll
         self._report = report
         self._listener = listener
+        self._roster = roster
+        self._rows: dict[AttemptId, int] = {}
+        self._adopted: Adopted | None = None
         self.outflows: dict[int, Outflow] = {}
         self._held: set[Child] = set()  # whose streams aren't watched, for their outflow is full
         self._running: dict[AttemptId, Child] = {}
@@ -100,6 +109,15 @@ class Children:
         child.watched = True
         return True
 
+    def expect(self, spawn: Spawn) -> int:
+        """A process is going to be started: its row in the roster."""
+        row = self._rows[spawn.attempt] = self._roster.open(task_of(spawn), spawn.attempt[2])
+        return row
+
+    def never_came(self, attempt: AttemptId) -> None:
+        """It couldn't be started."""
+        self._roster.close(self._rows.pop(attempt, NO_ROW))
+
     def welcome(self, child: Child, now: float) -> None:
         """A new process. Its exit is watched at once, its output only if it lives for some milliseconds.
 
@@ -107,6 +125,8 @@ class Children:
         no turn for each of their writes, which is a quarter of all work for a short command.
         """
         self._running[child.spawn.attempt] = child
+        if self._adopted is not None:
+            child.orphans = self._orphans_of
         child.outflow = self.outflows.get(child.spawn.attempt[0]) if self.outflows else None
         self._report(Spawned(child.spawn.attempt))
         if child.pidfd < 0:
@@ -254,6 +274,10 @@ class Children:
                 self._finish(child, now)
 
     def _finish(self, child: Child, now: float, forgotten: bool = False) -> None:
+        # Before it is reaped: what it leaves running is left on purpose from here on.
+        self._roster.close(self._rows.pop(child.spawn.attempt, NO_ROW))
+        if self._adopted is not None and not child.signalled:
+            self._adopted.note_end()
         ending = child.reap(now, forgotten)
         for fd in (child.out_fd, child.err_fd, child.pidfd):
             if fd >= 0:
@@ -262,6 +286,22 @@ class Children:
         self._held.discard(child)
         del self._running[child.spawn.attempt]
         self._report(Exited(child.spawn.attempt, ending))
+
+    # ── orphans ───────────────────────────────────────────────────────────────────────────────────
+
+    def adopt_orphans(self) -> None:
+        """Orphans of our descendants come to us, if the kernel does that."""
+        if become_subreaper():
+            self._adopted = Adopted()
+
+    def reap_adopted(self, now: float) -> None:
+        """Not while a start is under way: whose child is new is not told yet."""
+        if self._adopted is not None:
+            self._adopted.reap(self._running.values(), now)
+
+    def _orphans_of(self, child: Child, census: Census) -> list[Process]:
+        assert self._adopted is not None
+        return self._adopted.of(child, self._running.values(), census)
 
     # ── killing ───────────────────────────────────────────────────────────────────────────────────
 

@@ -18,7 +18,7 @@ import select
 import sys
 from time import monotonic, sleep
 
-from arrea._runtime.roster import is_closed, is_roster, open_process, read_rows, sign_in
+from arrea._runtime.roster import is_closed, is_roster, note_swept, open_process, read_rows, sign_in
 from arrea._runtime.tree import Census, _environ, _look, send
 
 TYPE_CHECKING = False
@@ -92,10 +92,11 @@ class Guard:
             ready = self._wait()
             if self._host in ready:
                 self._give_head_start()
-                sweep()
-                return
+                break
             if self._twin in ready:
                 self._lose_twin()
+        if not is_closed(ROSTER):
+            sweep()
 
     def _sign_in(self) -> None:
         os.setsid()  # so that no signal to a group or session meets both
@@ -155,6 +156,7 @@ def sweep() -> None:
     families = [Family(row) for row in read_rows(ROSTER)]
     if families:
         _Sweep(families).run()
+    note_swept(ROSTER)
 
 
 class Family:
@@ -227,13 +229,14 @@ class _Sweep:
         _send_all(fresh, SIGCONT)
 
     def _find(self) -> list[Process]:
+        """Who lives of all families, parents first: a shell whose child was ended would take the next command."""
         census = Census()
         marked = self._marked(census)
         found: dict[int, Process] = {}
         for family in self._families:
             for process in family.members(census, marked.get(family.key, ())):
                 found[process.pid] = process
-        return list(found.values())
+        return sorted(found.values(), key=_age)
 
     def _marked(self, census: Census) -> dict[tuple[bytes, bytes], list[Process]]:
         """Who carries which marks. One pass for all families: `Census.family` makes one for each.
@@ -246,6 +249,10 @@ class _Sweep:
             if process.start_time >= self._since and process.pgid != 0 and process.state not in "ZXx":
                 marked.setdefault(_marks(process.pid), []).append(process)
         return marked
+
+
+def _age(process: Process) -> tuple[int, int]:
+    return process.start_time, process.pid
 
 
 def _marks(pid: int) -> tuple[bytes, bytes]:

@@ -36,6 +36,7 @@ from arrea._model.step import (
 from arrea._runtime.callbacks import Callbacks
 from arrea._runtime.child import Child
 from arrea._runtime.children import FRESH_MS, Children
+from arrea._runtime.guardian import Guardian
 from arrea._runtime.outflow import Outflow
 from arrea._runtime.spawner import Spawners
 
@@ -120,12 +121,13 @@ class Reactor:
         self._suspending: Suspension | None = None
         self._suspended_ms = 0.0
         self._epoll = select.epoll()
-        self._children = Children(self._epoll, self._inputs.append, observer)
+        self._guardian = Guardian(self._watch, self._unwatch)
+        self._guardian_missed = False
+        self._children = Children(self._epoll, self._inputs.append, observer, self._guardian.roster)
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
-        self._spawners = Spawners(
-            min(os.cpu_count() or 1, MOST_SPAWNERS), self._hand_over, self._post, self.now
-        )
+        most = min(os.cpu_count() or 1, MOST_SPAWNERS)
+        self._spawners = Spawners(most, self._hand_over, self._post, self.now, self._guardian)
         self._callbacks = Callbacks(self._post)
         self._thread = threading.Thread(target=self._run, name="arrea-reactor", daemon=True)
         self._thread.start()
@@ -169,6 +171,10 @@ class Reactor:
     def running(self) -> list[Running]:
         """What runs at the moment."""
         return self._children.snapshot(self.now())
+
+    def adopt_orphans(self) -> None:
+        """Makes this process a subreaper, and ends orphans like their families. Before the first task."""
+        self._children.adopt_orphans()
 
     def suspend(self) -> None:
         """Stops all that runs, and time; returns when that is done. What is submitted meanwhile waits."""
@@ -260,6 +266,8 @@ class Reactor:
         self._take_ready(ready, now)
         self._catch_up(now)
         self._children.tend(now)
+        if not self._spawners.pending:
+            self._children.reap_adopted(now)
         if self._suspending is not None:
             self._stand_still(self._suspending)
             return
@@ -272,6 +280,18 @@ class Reactor:
             port.flush()
         self._touched.clear()
         self._children.turn_ended()
+        if self._guardian.problem is not None and not self._guardian_missed:
+            self._guardian_missed = True
+            self._observer.observe([Log("Arrea", (self._guardian.problem,))])
+
+    def _watch(self, fd: int) -> None:
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def _unwatch(self, fd: int) -> None:
+        try:
+            self._epoll.unregister(fd)
+        except OSError:  # it isn't in it
+            return
 
     def _take_ready(self, ready: list[tuple[int, int]], now: float) -> bool:
         """Whether a process exited."""
@@ -279,7 +299,7 @@ class Reactor:
         for fd, mask in ready:
             if fd == self._wake_fd:
                 os.eventfd_read(fd)
-            else:
+            elif not self._guardian.on_ready(fd):
                 exited = self._children.on_ready(fd, mask, now) or exited
         return exited
 
@@ -325,6 +345,7 @@ class Reactor:
             else:
                 if isinstance(item, SpawnFailed):
                     self._spawners.delivered()
+                    self._children.never_came(item.attempt)
                 self._inputs.append(item)
 
     def _stand_still(self, suspension: Suspension) -> None:
@@ -349,7 +370,7 @@ class Reactor:
             case Emit() | Log():
                 return
             case Spawn():
-                self._spawners.start(effect)
+                self._spawners.start(effect, self._children.expect(effect))
             case Resolve():
                 self._port(effect.batch).resolved(effect.outcome)
             case Close() | Want() | Abandon():
@@ -400,6 +421,7 @@ class Reactor:
         self._spawners.join(1.0)
         # Only after a failure is there any: what was started meanwhile.
         self._children.close([item for item in self._mail if isinstance(item, Child)], self.now())
+        self._guardian.dismiss()
         self._sleeping = False
         self._epoll.close()
         with self._waking:

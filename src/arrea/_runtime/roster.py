@@ -11,7 +11,7 @@ The memory is mapped, not written to with `pwrite`: that lets go of the interpre
 two spawner threads takes 30 µs. So a host may die between any two stores here. A row's state is one byte, stored
 last: what is only half there isn't read.
 
-Source: memfd_create(2), mmap(2), proc_pid_stat(5), time_namespaces(7).
+Source: memfd_create(2), mmap(2), fallocate(2), proc_pid_stat(5), clock_gettime(2).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from time import CLOCK_BOOTTIME, clock_gettime
 from arrea._runtime.tree import _look
 
 __all__ = [
-    "NO_ROW", "Roster", "Row", "is_closed", "is_roster", "open_process", "read_rows", "sign_in", "signed_in",
+    "NO_ROW", "Roster", "Row", "is_closed", "is_roster", "note_swept", "open_process", "read_rows", "sign_in",
+    "signed_in",
 ]  # fmt: skip
 
 # ── The file ─────────────────────────────────────────────────────────────────────────────────────
@@ -195,8 +196,13 @@ def is_roster(fd: int) -> bool:
 
 
 def is_closed(fd: int) -> bool:
-    """Whether the host needs no guardian any more."""
+    """Whether no guardian is needed any more: they are dismissed, or one of them has done it all."""
     return os.pread(fd, 1, CLOSED_AT) != b"\0"
+
+
+def note_swept(fd: int) -> None:
+    """The host is dead and nobody is left of what it ran: the other guardian has nothing to do."""
+    os.pwrite(fd, b"\1", CLOSED_AT)
 
 
 def sign_in(fd: int, place: int, pid: int, start_time: int) -> None:

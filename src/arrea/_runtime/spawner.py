@@ -16,7 +16,7 @@ from fcntl import F_SETFL, fcntl
 from resource import RLIMIT_NOFILE, RUSAGE_SELF, getrlimit, getrusage, setrlimit
 
 from arrea._model.step import SpawnFailed
-from arrea._runtime.child import SIGKILL, Child
+from arrea._runtime.child import SIGKILL, Child, task_of
 from arrea._runtime.spawn import Environment, resolve_program, spawn
 
 TYPE_CHECKING = False
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from arrea._model.step import Spawn
     from arrea._model.task import Command, Variables
+    from arrea._runtime.guardian import Guardian
 
 TRANSIENT = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 PIDFD_WITHIN_S = 5.0
@@ -34,6 +35,7 @@ NO_THREAD = OSError(errno.EAGAIN, "can't start a thread")
 class Spawners:
     """Up to `most` threads that start processes, one more whenever all are busy.
 
+    guardian: is started before the first process, and notes each.
     From these threads `started` is called with a `Child`, or `failed` with a `SpawnFailed`; the other methods are
     for the reactor's thread only. pending: starts that were asked for and not delivered yet.
     """
@@ -44,21 +46,24 @@ class Spawners:
         started: Callable[[Child], None],
         failed: Callable[[SpawnFailed], None],
         clock: Callable[[], float],
+        guardian: Guardian,
     ) -> None:
         self._most = most
         self._started = started
         self._failed = failed
         self._clock = clock
-        self._requests: SimpleQueue[Spawn | None] = SimpleQueue()
+        self._guardian = guardian
+        self._requests: SimpleQueue[tuple[Spawn, int] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self.pending = 0
 
-    def start(self, request: Spawn) -> None:
+    def start(self, request: Spawn, row: int) -> None:
+        """`row`: where the guardian's roster has it."""
         self.pending += 1
         if self.pending > len(self._threads) < self._most and not self._add_thread() and not self._threads:
             self._failed(SpawnFailed(request.attempt, NO_THREAD, transient=True))
             return
-        self._requests.put(request)
+        self._requests.put((request, row))
 
     def delivered(self) -> None:
         """The reactor took what became of a start."""
@@ -82,9 +87,13 @@ class Spawners:
         return True
 
     def _run(self) -> None:
-        while (request := self._requests.get()) is not None:
+        while (wanted := self._requests.get()) is not None:
+            request, row = wanted
             try:
-                self._started(launch(request, self._clock))
+                self._guardian.start()
+                child = launch(request, self._clock)
+                self._guardian.roster.started(row, child.pid)
+                self._started(child)
             except OSError as error:
                 self._failed(SpawnFailed(request.attempt, error, error.errno in TRANSIENT))
             except Exception as error:  # noqa: BLE001 - whatever it is, the task must not be lost
@@ -141,10 +150,8 @@ def _environment(variables: Variables) -> Environment:
 
 
 def _marks(request: Spawn) -> tuple[bytes, ...]:
-    index, number = request.attempt[1:]
-    batch = request.batch_id.encode()
-    return (b"ARREA_TASK=%b:%d" % (batch, index), b"ARREA_ATTEMPT=%d" % number,
-            b"ARREA_BATCH=%b" % batch, b"ARREA_SLOT=%d" % request.slot)  # fmt: skip
+    return (b"ARREA_TASK=%b" % task_of(request), b"ARREA_ATTEMPT=%d" % request.attempt[2],
+            b"ARREA_BATCH=%b" % request.batch_id.encode(), b"ARREA_SLOT=%d" % request.slot)  # fmt: skip
 
 
 # ── descriptors ───────────────────────────────────────────────────────────────────────────────────

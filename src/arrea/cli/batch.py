@@ -12,18 +12,19 @@ from arrea.cli.render.grouped import Grouped, Nothing, Tagged
 from arrea.cli.render.plain import Plain
 from arrea.cli.render.screen import Screen
 from arrea.cli.signals import Signals, die_by
+from arrea.cli.sources import WrongLines
 from arrea.cli.streams import end_for_broken_pipe, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from arrea._app import Engine
     from arrea._batch import Batch
     from arrea.cli.options import Look
     from arrea.cli.render.plain import Shown
-    from arrea.cli.sources import Element, Source
+    from arrea.cli.sources import Source
 
 
 def run_batch(source: Source, engine: Engine, options: dict[str, Any], look: Look) -> int:

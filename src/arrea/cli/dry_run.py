@@ -9,7 +9,6 @@ from __future__ import annotations
 from arrea._model.text import printable
 from arrea.cli.exit_codes import WRONG_USAGE
 from arrea.cli.quoting import quoted, quoted_word
-from arrea.cli.sources import reason_of
 from arrea.cli.streams import Together, tell, writing
 
 TYPE_CHECKING = False

@@ -60,12 +60,12 @@ def engine_of(given: Arguments) -> Engine:
     from arrea._app import Engine
 
     workers = number(given, "--parallel", most=MOST_WORKERS)
-    if workers is None:
-        engine = Engine()
-        if engine.config.source("max_workers") != "default":
-            return engine
-        workers = os.cpu_count() or 1
-    return Engine(max_workers=workers)
+    engine = Engine()
+    if workers is not None:
+        engine.config.set("max_workers", workers)
+    elif engine.config.source("max_workers") == "default":
+        engine.config.set("max_workers", os.cpu_count() or 1)
+    return engine
 
 
 def task_options(given: Arguments, engine: Engine) -> dict[str, Any]:
@@ -135,6 +135,6 @@ def _input_file(path: str) -> object:
     """A FIFO is opened once, here, for what was read from it doesn't come again; anything else for each attempt."""
     try:
         is_fifo = stat.S_ISFIFO(os.stat(path).st_mode)
-        return open(path, "rb", buffering=0) if is_fifo else Path(path)  # noqa: SIM115 - the command reads it
+        return open(path, "rb", buffering=0) if is_fifo else Path(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"--stdin {path}: {getattr(error, 'strerror', None) or error}") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from arrea._model.checks import shown
 from arrea._model.errors import UsageError
-from arrea._model.policy import Policy, parse_policy
+from arrea._model.policy import DEFAULT, Policy, parse_policy
 from arrea.cli.flags import number
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ def policy_of(given: Arguments, settings: Settings) -> Policy:
 
 def _named(given: Arguments, settings: Settings) -> Policy:
     """By the flag, the configured name, or as often as configured; otherwise once."""
-    open_fields = Policy(  # type: ignore[call-overload]
+    open_fields = DEFAULT.replace(
         max_retries=settings.get("max_retries"), retry_delay=settings.get("retry_delay")
     )
     if given.has("--policy"):

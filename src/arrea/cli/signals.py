@@ -36,8 +36,9 @@ class Interrupted(BaseException):
 class Signals:
     """A context manager, for the main thread. While it lasts, the signals end `wait`.
 
-    first: the first that came and ends, 0 if none did; count: how many. asked, stopping: SIGUSR1 or SIGTSTP came since these were
-    last set to False. What was ignored (nohup) stays so, but for SIGUSR1: who sends that one wants an answer.
+    first: the first that came and ends, 0 if none did; count: how many. asked, stopping: SIGUSR1 or SIGTSTP came
+    since these were last set to False. What was ignored (nohup) stays so, but for SIGUSR1: who sends that one wants
+    an answer.
     """
 
     def __init__(self) -> None:

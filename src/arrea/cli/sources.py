@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from arrea._model.errors import TaskError
+    from arrea._model.errors import InvalidBatch, TaskError
     from arrea._model.task import Command, Task
     from arrea.cli.flags import Arguments
 
@@ -37,6 +37,12 @@ class WrongLines(UsageError):
         more = count - len(lines)
         self.lines = [*lines, f"and {more} more"] if more else lines
         super().__init__("; ".join(self.lines))
+
+    @classmethod
+    def of(cls, error: InvalidBatch, place_of: Callable[[int], str]) -> WrongLines:
+        """The same from what the library says about a list."""
+        wrong = [f"{place_of(index)}: {problem}" for index, problem in error.errors]
+        return cls(wrong[:WRONG_LINES_SHOWN], len(wrong))
 
 
 class Source:

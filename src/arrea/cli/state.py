@@ -7,9 +7,8 @@ from arrea.cli.streams import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from arrea._app import Engine
+    from arrea._model.result import Running, Stats
 
 RUNNING_SHOWN = 20
 
@@ -24,13 +23,13 @@ def tell_state(engine: Engine, total: int | None) -> None:
     tell("\n".join(lines))
 
 
-def _counts(stats: Any, running: int, total: int | None) -> str:
-    ended = stats.completed_tasks + stats.failed_tasks
+def _counts(stats: Stats, running: int, total: int | None) -> str:
+    ended = stats.completed_tasks + stats.failed_tasks + stats.not_started_tasks
     waiting = stats.queued_tasks if total is None else max(0, total - ended - running)
     return f"arrea: {stats.completed_tasks} done, {stats.failed_tasks} failed, {running} running, {waiting} waiting"
 
 
-def _line(task: Any) -> str:
+def _line(task: Running) -> str:
     return (
         f"  {describe(task.index, task.name)}: attempt {task.attempt}, for {task.elapsed_ms / 1000.0:.1f} s"
     )

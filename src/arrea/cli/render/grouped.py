@@ -6,13 +6,20 @@ from arrea.cli.streams import STDERR, STDOUT, WRITTEN_TOGETHER_BYTES, Together, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
     from arrea._model.result import Output, Result
+    from arrea.cli.sources import Element
 
 
 class Nothing:
     """Shows no output: it isn't wanted, or the command writes it itself."""
+
+    options: Mapping[str, Any] = {}
+
+    def fed(self, commands: list[Element] | Iterator[Element]) -> list[Element] | Iterator[Element]:
+        return commands
 
     def show(self, result: Result) -> bool:
         return True

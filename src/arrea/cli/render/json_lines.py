@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 
+from arrea.cli.render.grouped import Nothing
 from arrea.cli.streams import Together
 
 TYPE_CHECKING = False
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from arrea._model.result import Output, Result, Usage
 
 
-class JsonLines:
+class JsonLines(Nothing):
     """Writes an object for each result. `output`: whether with stdout and stderr of the command."""
 
     def __init__(self, *, output: bool) -> None:

@@ -53,19 +53,33 @@ class Unfinished:
 
 
 class Lines(Nothing):
-    """Shows lines. `names`: of the commands by their index, for tags; without it there are none.
+    """Shows lines; with `tags`, the command's name before each.
 
     `failed` is told, once, why nothing more can be written; what comes after that is dropped, so that nobody waits.
     """
 
-    def __init__(self, failed: Callable[[OSError], object], names: dict[int, str] | None = None) -> None:
+    def __init__(self, failed: Callable[[OSError], object], *, tags: bool) -> None:
         self._failed = failed
-        self._names = names
+        self._tags = tags
+        self._names: dict[int, str] = {}  # of the commands that aren't over, by their index
+        self.options = {"on_output": self.printed}
         self._lock = _thread.allocate_lock()
         self._lines: dict[tuple[int, str], Unfinished] = {}
         self._held_bytes = 0
         self._begun: dict[int, Unfinished | None] = {STDOUT: None, STDERR: None}  # written in part
         self._dropping = False
+
+    def fed(self, commands: list[Element] | Iterator[Element]) -> list[Element] | Iterator[Element]:
+        if not self._tags:
+            return commands
+        named = self._named(commands)
+        return list(named) if isinstance(commands, list) else named
+
+    def _named(self, commands: Iterable[Element]) -> Iterator[Element]:
+        """The same commands; a name is known before the engine gets its command."""
+        for index, command in enumerate(commands):
+            self._names[index] = quoted(command) if isinstance(command, list) else str(command)
+            yield command
 
     # ── on the batch's thread ─────────────────────────────────────────────────────────────────────
 
@@ -102,7 +116,7 @@ class Lines(Nothing):
         return line
 
     def _tag(self, index: int) -> bytes:
-        return b"" if self._names is None else tag_of(self._names[index])
+        return tag_of(self._names[index]) if self._tags else b""
 
     # ── on the screen's thread ────────────────────────────────────────────────────────────────────
 
@@ -113,8 +127,7 @@ class Lines(Nothing):
                 line = self._lines.pop((result.index, stream), None)
                 if line is not None and not self._dropping:
                     self._end(line)
-        if self._names is not None:
-            self._names.pop(result.index, None)
+        self._names.pop(result.index, None)
         return True
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────
@@ -135,10 +148,3 @@ class Lines(Nothing):
         if begun is line:
             return b""
         return line.tag if begun is None else b"\n" + line.tag
-
-
-def remembered(commands: Iterable[Element], names: dict[int, str]) -> Iterator[Element]:
-    """The same commands; their texts are put into `names` before the engine gets them."""
-    for index, command in enumerate(commands):
-        names[index] = quoted(command) if isinstance(command, list) else str(command)
-        yield command

@@ -12,14 +12,23 @@ from arrea.cli.streams import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Protocol
+    from collections.abc import Iterator, Mapping
+    from typing import Any, Protocol
 
     from arrea._model.errors import TaskError
     from arrea._model.result import Result
+    from arrea.cli.options import Look
+    from arrea.cli.sources import Element
 
     class Shown(Protocol):
-        """How the commands' output is shown."""
+        """How the commands' output is shown. `options`: those of the batch that it needs."""
+
+        @property
+        def options(self) -> Mapping[str, Any]: ...
+
+        def fed(self, commands: list[Element] | Iterator[Element]) -> list[Element] | Iterator[Element]:
+            """What the engine gets; whoever has to know the commands' names looks at them here."""
+            ...
 
         def show(self, result: Result) -> bool:
             """The output of one command; whether all of it could be had."""
@@ -41,16 +50,14 @@ FAILURES_LISTED = 20
 
 
 class Plain:
-    """Shows a batch. `total` is None while nobody knows it; `direct`: the command wrote its output itself."""
+    """Shows a batch. `total` is None while nobody knows it."""
 
-    def __init__(
-        self, shown: Shown, total: int | None, *, ordered: bool, quiet: bool, direct: bool = False
-    ) -> None:
+    def __init__(self, shown: Shown, total: int | None, look: Look) -> None:
         self._shown = shown
         self.total = total
-        self._ordered = ordered
-        self._quiet = quiet
-        self._direct = direct
+        self._ordered = look.output == "ordered"
+        self._quiet = look.quiet
+        self._direct = look.is_direct(total)
         self._held: dict[int, Result] = {}
         self._next = 0
         self._told_at = self._began = time.monotonic()
