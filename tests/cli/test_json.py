@@ -11,26 +11,10 @@ import pytest
 from tests.cli.door import SLACK, Ran, arrea, shell, started
 
 KEYS = [
-    "index",
-    "worker_id",
-    "batch_id",
-    "command",
-    "success",
-    "exit_code",
-    "signal",
-    "error",
-    "attempts",
-    "duration_ms",
-    "queued_ms",
-    "started_at",
-    "stdout",
-    "stderr",
-    "stdout_total_bytes",
-    "stderr_total_bytes",
-    "truncated",
-    "warnings",
-    "usage",
-]
+    "index", "worker_id", "batch_id", "command", "success", "exit_code", "signal", "error", "attempts",
+    "duration_ms", "queued_ms", "started_at", "stdout", "stderr", "stdout_total_bytes", "stderr_total_bytes",
+    "truncated", "warnings", "usage",
+]  # fmt: skip
 
 
 def objects(ran: Ran) -> list[dict[str, Any]]:

@@ -41,6 +41,10 @@ class Host:
             start_new_session=True,
         )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def line(self) -> str:
         """The next line that it says."""
         assert self._process.stdout is not None

@@ -128,6 +128,8 @@ def standard_input(given: Arguments, total: int | None) -> dict[str, Any]:
         return {}
     if total != 1:
         raise UsageError("--stdin is for exactly one command: several can't share one input")
+    if wanted == "-":
+        raise UsageError("to hand our standard input on: --stdin inherit")
     return {"stdin": Descriptor(0) if wanted == "inherit" else _input_file(wanted)}
 
 

@@ -31,6 +31,8 @@ def policy_of(given: Arguments, settings: Settings) -> Policy:
         policy = policy.replace(retry_delay=given.get("--retry-delay"))
     if given.has("--backoff"):
         policy = policy.replace(backoff=given.get("--backoff"))
+    if policy.on_warning == "log":  # it is a line of the command's own stderr: to log it would show it twice
+        policy = policy.replace(on_warning="continue")
     if given.has("--retry-on"):
         policy = policy.replace(retry_on=_retry_on(given.all("--retry-on")))
     return _with_an_end(policy, given)

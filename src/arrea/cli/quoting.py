@@ -27,11 +27,16 @@ def quoted_word(word: str) -> str:
     >>> quoted_word("two\nlines")
     "$'two\\nlines'"
     """
+    if word.isprintable():
+        return in_quotes(word)
+    return "$'" + "".join(map(_escaped, word)) + "'"
+
+
+def in_quotes(word: str) -> str:
+    """The same without escapes, as the library names an argument vector."""
     if word and PLAIN.issuperset(word):
         return word
-    if word.isprintable():
-        return "'" + word.replace("'", "'\\''") + "'"
-    return "$'" + "".join(map(_escaped, word)) + "'"
+    return "'" + word.replace("'", "'\\''") + "'"
 
 
 ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "'": "\\'", "\\": "\\\\"}

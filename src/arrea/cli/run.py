@@ -110,11 +110,19 @@ def _run(given: Arguments, source: Source) -> int:
 def _dry_run(given: Arguments, source: Source, engine: Engine, options: dict[str, Any]) -> int:
     from arrea.cli.dry_run import dry_run
 
+    _check_length(source, engine)
     source.check(lambda elements: engine.prepare(elements, **options))
     options |= standard_input(given, source.total)
     names = list(options.get("env", ()))
     commands = engine.prepare(source.commands(), **options)
     return dry_run(commands, names, json=given.has("--json"), at_once=source.total is None)
+
+
+def _check_length(source: Source, engine: Engine) -> None:
+    """As the engine does for a list that it is to run."""
+    limit: Any = engine.config.get("max_commands_per_batch")
+    if source.is_list and source.total is not None and limit is not None and source.total > limit:
+        raise TooManyCommands(source.total, limit)
 
 
 def _explained(error: ArreaError) -> str:

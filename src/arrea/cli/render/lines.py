@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import _thread
 
-from arrea.cli.quoting import quoted
+from arrea.cli.quoting import in_quotes
 from arrea.cli.render.grouped import Nothing
 from arrea.cli.render.tags import between, tag_of
 from arrea.cli.streams import STDERR, STDOUT, write
@@ -78,7 +78,7 @@ class Lines(Nothing):
     def _named(self, commands: Iterable[Element]) -> Iterator[Element]:
         """The same commands; a name is known before the engine gets its command."""
         for index, command in enumerate(commands):
-            self._names[index] = quoted(command) if isinstance(command, list) else str(command)
+            self._names[index] = _name(command)
             yield command
 
     # ── on the batch's thread ─────────────────────────────────────────────────────────────────────
@@ -148,3 +148,7 @@ class Lines(Nothing):
         if begun is line:
             return b""
         return line.tag if begun is None else b"\n" + line.tag
+
+
+def _name(command: Element) -> str:
+    return " ".join(map(in_quotes, command)) if isinstance(command, list) else str(command)

@@ -106,6 +106,8 @@ class Screen:
     def _show(self, results: Stream, display: Plain) -> None:
         """A few milliseconds' worth at a time: to wake up for each result costs more than it."""
         for result in results:
+            if self.problem is not None:
+                raise self.problem
             display.finished(result)
             if not results.ready:
                 self._rest(display)
