@@ -6,12 +6,11 @@ import os
 import time
 
 from arrea._model.duration import parse_duration
-from arrea._model.errors import EngineStopped
+from arrea._model.errors import EngineStopped, UsageError
 from arrea._model.event import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Self
 
     from arrea._model.duration import Duration
@@ -31,15 +30,12 @@ class Subscription:
     A context manager, sync and async; left, or dropped, it unsubscribes. With a callback it stays until told.
     """
 
-    def __init__(
-        self, bus: Bus, box: Mailbox, epoch_ms: float, callback: Callable[[Event], object] | None
-    ) -> None:
+    def __init__(self, bus: Bus, box: Mailbox, epoch_ms: float) -> None:
         self._bus = bus
         self._box = box
         self._epoch_ms = epoch_ms
         self._pid = os.getpid()
         self._breath = 0
-        self.callback = callback
 
     def __repr__(self) -> str:
         return f"<Subscription {'closed' if self._box.closed else 'open'}, {self.pending} events to be read>"
@@ -60,7 +56,7 @@ class Subscription:
         timeout: how long to wait for it, milliseconds or text such as "5s" (0: not at all); then `TimeoutError`.
         """
         limit = parse_duration(timeout, "timeout", zero=True)
-        self._check_ours()
+        self._check_readable()
         until = None if limit is None else time.monotonic() + limit / 1000.0
         while (event := self._box.take()) is None:
             if self._box.closed and not len(self._box):
@@ -70,16 +66,22 @@ class Subscription:
         return self._seen(event)
 
     def unsubscribe(self) -> None:
-        """Nothing more comes; what is there already can still be read. Safe to call twice."""
+        """Nothing more comes. What is there already can still be read; a callback is not called any more, but for a
+        call that is under way. Safe to call twice.
+        """
         if self._pid == os.getpid():
             self._bus.remove(self._box)
 
     def _seen(self, event: Emit) -> Event:
         return Event(event, self._epoch_ms)
 
-    def _check_ours(self) -> None:
+    def _check_readable(self) -> None:
         if self._pid != os.getpid():
             raise EngineStopped("this subscription belongs to the process that forked this one")
+        if self._box.callback is not None:
+            raise UsageError(
+                "the events of this subscription go to its callback: subscribe without one to read them"
+            )
 
     def __iter__(self) -> Self:
         return self
@@ -94,7 +96,7 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Event:
-        self._check_ours()
+        self._check_readable()
         await self._breathe()  # before the event is taken: a cancellation here must not lose it
         event = self._box.take() or await self._await_next()
         if event is None:
@@ -105,7 +107,7 @@ class Subscription:
         from arrea._loops import Waiter
 
         box = self._box
-        with Waiter() as waiter:
+        with Waiter(box.abandon) as waiter:
             box.watchers.append(waiter)
             try:
                 while (event := box.take()) is None and not box.closed:
@@ -134,5 +136,5 @@ class Subscription:
         self.unsubscribe()
 
     def __del__(self) -> None:
-        if self.callback is None:
-            self._box.closed = True  # no lock here: a finalizer runs in the middle of anything
+        if self._box.callback is None:
+            self._box.abandon()

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from arrea._model.checks import shown
+import os
+
+from arrea._model.checks import check_callback, shown
 from arrea._model.errors import InvalidOption, MonitorUnavailable
 from arrea._model.event import Event, check_types
 from arrea._model.step import Emit
 from arrea._observe.bus import Bus
 from arrea._observe.mailbox import Mailbox
+from arrea._prepare.keys import LOG_LEVELS
 from arrea._runtime.outflow import Outflow
 from arrea._subscription import Subscription
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from logging import Logger
 
     from arrea._engine.monitor import Monitor
     from arrea._model.result import Stats
     from arrea._model.step import AttemptId, Effect, Log
     from arrea._prepare.config import Configuration
-
-QUIETER = ("error", "critical")  # log levels at which a warning isn't written
 
 
 class Telling:
@@ -32,7 +32,7 @@ class Telling:
         self._configuration = configuration
         self._epoch_ms = epoch_ms
         self._bus = Bus(self._log)
-        self._callbacks: list[Subscription] = []
+        self._pid = os.getpid()
 
     # ── on the reactor's thread ───────────────────────────────────────────────────────────────────
 
@@ -61,26 +61,21 @@ class Telling:
         batch_id: str | None,
         types: Iterable[str] | None,
     ) -> Subscription:
-        box = Mailbox(_checked_id(batch_id), check_types(types))
-        subscription = Subscription(self._bus, box, self._epoch_ms, callback)
+        box = Mailbox(_checked_id(batch_id), check_types(types), callback)
         if callback is None:
             self._bus.add(box)
         else:
-            self._callbacks = [one for one in self._callbacks if one.active]
-            self._callbacks.append(subscription)
-            self._bus.serve(box, self._told(callback), shown(callback))
-        return subscription
+            self._bus.serve(box, self._teller(callback), self._reporter("the event callback", callback))
+        return Subscription(self._bus, box, self._epoch_ms)
 
-    def _told(self, callback: Callable[[Event], object]) -> Callable[[Emit], object]:
+    def _teller(self, callback: Callable[[Event], object]) -> Callable[[Emit], object]:
         return lambda emitted: callback(Event(emitted, self._epoch_ms))
 
     def unsubscribe(self, subscription: Subscription | Callable[[Event], object]) -> None:
         if isinstance(subscription, Subscription):
             subscription.unsubscribe()
-            return
-        for one in self._callbacks:
-            if one.callback == subscription:
-                one.unsubscribe()
+        elif self._pid == os.getpid():
+            self._bus.remove_callback(check_callback(subscription, "subscription"))
 
     def outflow(
         self, on_output: Callable[[Event], object], batch_id: str, resume: Callable[[Outflow], None]
@@ -91,19 +86,16 @@ class Telling:
             fields = {"attempt": attempt[2], "stream": stream, "chunk": chunk}
             on_output(Event(Emit("output", attempt[0], batch_id, attempt[1], at, 0, fields), self._epoch_ms))
 
-        def report(error: BaseException) -> None:
-            told = ("on_output %s raised %s and is not called again", shown(on_output), type(error).__name__)
-            _logger().error(*told, exc_info=error)
-
-        return Outflow(show, resume, report)
+        return Outflow(show, resume, self._reporter("on_output", on_output))
 
     def close(self) -> None:
         self._bus.close()
 
     async def all_told(self) -> None:
-        """Until callbacks have been told everything, for a second at most, without holding up the event loop."""
+        """Ends the telling; until callbacks have been told everything, for a second at most, the event loop goes on."""
         from asyncio import sleep
 
+        self._bus.begin_close()
         for _ in range(200):
             if self._bus.all_told:
                 return
@@ -113,16 +105,36 @@ class Telling:
 
     def _log(self, warned: Log) -> None:
         """On the observer thread."""
-        if self._configuration.effective().log_level in QUIETER:
-            return
         for line in warned.lines:
-            _logger().warning("%s: %s", warned.task, line)
+            self._write("warning", "%s: %s", warned.task, line)
+
+    def _reporter(self, what: str, function: Callable[..., object]) -> Callable[[BaseException], None]:
+        """Says of a user's function that it raised."""
+
+        def report(error: BaseException) -> None:
+            told = "%s %s raised %s and is not called again"
+            self._write("error", told, what, shown(function), type(error).__name__, error=error)
+
+        return report
+
+    def _write(self, level: str, told: str, *words: str, error: BaseException | None = None) -> None:
+        """A line of the log. The host's own handlers run here: what they raise ends no thread of ours."""
+        if LOG_LEVELS.index(level) < LOG_LEVELS.index(self._configuration.effective().log_level):
+            return
+        import logging
+
+        try:
+            logging.getLogger("arrea").log(getattr(logging, level.upper()), told, *words, exc_info=error)
+        except BaseException as raised:  # noqa: BLE001 - SystemExit too
+            _complain(raised)
 
 
-def _logger() -> Logger:
-    import logging
+def _complain(error: BaseException) -> None:
+    """As Python does for a thread that ends with an error."""
+    import threading
 
-    return logging.getLogger("arrea")
+    thread = threading.current_thread()
+    threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
 
 
 def _checked_id(batch_id: object) -> str | None:

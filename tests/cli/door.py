@@ -74,9 +74,8 @@ class Started:
     def __init__(self, words: list[str], mark: str, **options: Any) -> None:
         self.mark = mark
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.process = subprocess.Popen(
-            words, env=_environment(mark, None), start_new_session=True, **{**pipes, **options}
-        )
+        given = {**pipes, "start_new_session": True, **options}
+        self.process = subprocess.Popen(words, env=_environment(mark, None), **given)
         self.signalled_at = time.monotonic()
 
     def signal(self, number: int) -> None:

@@ -5,7 +5,7 @@ import pty
 import select
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tests.cli.door import ARREA
 
@@ -13,10 +13,12 @@ from tests.cli.door import ARREA
 class Terminal:
     """Type with `type`, read with `read_until`; `end` waits and hands back the wait status as `Popen` would."""
 
-    def __init__(self, *args: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *args: str, env: Mapping[str, str] | None = None, program: Sequence[str] = (ARREA,)
+    ) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.execve(ARREA, [ARREA, *args], {**os.environ, **(env or {})})
+            os.execvpe(program[0], [*program, *args], {**os.environ, "ARREA": ARREA, **(env or {})})
         self.text = ""
 
     def type(self, keys: str) -> None:

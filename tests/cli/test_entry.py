@@ -34,7 +34,8 @@ def test_help(words: list[str]) -> None:
 def test_help_of_run_names_every_flag(words: str) -> None:
     ran = arrea(*words.split())
     flags = (
-        "--command --file --parallel --timeout --deadline --policy --retries --retry-delay --halt --output"
+        "--command --file --parallel --timeout --deadline --policy --retries --retry-delay --retry-on --backoff "
+        "--halt --max-failures --output --tag --json --dry-run --stdin"
     )
     assert ran.code == 0 and not ran.err
     for flag in [*flags.split(), "--shell", "--cwd", "--env", "--quiet", "--help", "exit code"]:

@@ -111,6 +111,99 @@ def test_retries_go_above_the_policy(tmp_path: Path) -> None:
     assert tries(tmp_path / "n") == 2
 
 
+@pytest.mark.parametrize(
+    ("flags", "line", "expected"),
+    [
+        (["--retry-on=3"], "exit 3", 4),
+        (["--retry-on=3"], "exit 4", 1),
+        (["--retry-on", "1,2, 3"], "exit 3", 4),
+        (["--retry-on=1", "--retry-on=3,4"], "exit 3", 4),
+        (["--retry-on=SIGKILL"], "kill -9 $$", 4),
+        (["--retry-on=SIGTERM"], "kill -9 $$", 1),
+        (["--retry-on=timeout", "--timeout=200"], "sleep 9", 4),
+        (["--retry-on=timeout"], "exit 3", 1),
+        (["--retry-on=exit_status"], "exit 7", 4),
+        (["--retry-on=3", "--retries=1"], "exit 3", 2),
+        (["--retry-on=3", "--retries=0"], "exit 3", 1),
+        (["--retry-on=3", "--policy=tolerant"], "exit 3", 11),
+        (["--retry-on=3", "--policy=once"], "exit 3", 4),
+    ],
+)
+def test_retry_on(tmp_path: Path, flags: list[str], line: str, expected: int) -> None:
+    arrea("run", "-q", "--retry-delay=0", *flags, "-c", f"echo x >> {tmp_path}/n; {line}")
+    assert tries(tmp_path / "n") == expected
+
+
+def test_backoff_doubles_the_delay(tmp_path: Path) -> None:
+    words = ["--retries=3", "--retry-delay=100", "-c", counting(tmp_path / "n", 9)]
+    ran = arrea("run", "--backoff", "exponential", *words)
+    assert tries(tmp_path / "n") == 4 and 0.7 <= ran.seconds < 0.7 + SLACK
+    assert arrea("run", "--backoff=constant", *words).seconds >= 0.3
+
+
+# ── the configuration counts where it says something ──────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("variables", "flags", "expected"),
+    [
+        ({"ARREA_DEFAULT_POLICY": "retry"}, [], 4),
+        ({"ARREA_DEFAULT_POLICY": "tolerant"}, [], 11),
+        ({"ARREA_DEFAULT_POLICY": "once", "ARREA_MAX_RETRIES": "5"}, [], 1),
+        ({"ARREA_MAX_RETRIES": "2"}, [], 3),
+        ({"ARREA_MAX_RETRIES": "0"}, [], 1),
+        ({"ARREA_MAX_RETRIES": "2"}, ["--policy=retry"], 3),
+        ({"ARREA_MAX_RETRIES": "2"}, ["--policy=once"], 1),
+        ({"ARREA_MAX_RETRIES": "2"}, ["--retries=4"], 5),
+        ({"ARREA_MAX_RETRIES": "2"}, ["--retry-on=3"], 3),
+        ({"ARREA_DEFAULT_POLICY": "retry"}, ["--retries=1"], 2),
+        ({"ARREA_DEFAULT_POLICY": ""}, [], 1),
+    ],
+)
+def test_the_configured_policy(
+    tmp_path: Path, variables: dict[str, str], flags: list[str], expected: int
+) -> None:
+    words = ["--retry-delay=0", *flags, "-c", counting(tmp_path / "n", 99)]
+    assert arrea("run", *words, env=variables).code == 3
+    assert tries(tmp_path / "n") == expected
+
+
+def test_the_configured_delay(tmp_path: Path) -> None:
+    ran = arrea("run", "--retries=1", "-c", counting(tmp_path / "n", 9), env={"ARREA_RETRY_DELAY": "20ms"})
+    assert tries(tmp_path / "n") == 2 and ran.seconds < 0.9
+
+
+def test_no_time_limit_comes_from_a_configured_policy() -> None:
+    ran = arrea("run", "--dry-run", "--json", "-c", "true", env={"ARREA_DEFAULT_POLICY": "strict"})
+    assert b'"timeout_ms": null' in ran.out
+
+
+def test_the_configured_number_at_once(tmp_path: Path) -> None:
+    line = f"mkdir {tmp_path}/busy && sleep 0.05 && rmdir {tmp_path}/busy"
+    assert arrea("run", *["-c", line] * 6, env={"ARREA_MAX_WORKERS": "1"}).code == 0
+    meet = f"touch {tmp_path}/$N; for i in $(seq 400); do test -e {tmp_path}/$O && exit 0; sleep 0.02; done; exit 1"
+    both = ["-c", f"N=a O=b; {meet}", "-c", f"N=b O=a; {meet}"]
+    assert arrea("run", "-p2", *both, env={"ARREA_MAX_WORKERS": "1"}).code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ARREA_MAX_WORKERS", "many"),
+        ("ARREA_MAX_RETRIES", "-1"),
+        ("ARREA_RETRY_DELAY", "soon"),
+        ("ARREA_DEFAULT_POLICY", "tolernat"),
+        ("ARREA_MAX_OUTPUT_BYTES", "1e3"),
+        ("ARREA_SHELL", " "),
+    ],
+)
+def test_a_wrong_variable(name: str, value: str) -> None:
+    for flags in ([], ["--dry-run"], ["-p2", "--retries=1"]):
+        ran = arrea("run", *flags, "-c", "echo started", env={name: value})
+        assert (ran.code, ran.out) == (2, b"")
+        assert ran.err.startswith(f"arrea run: {name}=") and ran.err.count("\n") == 1
+
+
 # ── the end of a batch before its end ─────────────────────────────────────────────────────────────
 
 
@@ -141,6 +234,33 @@ def test_policy_stop_starts_nothing_more() -> None:
     ran = arrea("run", "-p1", "--policy", "stop", "-c", "echo 1", "-c", "exit 3", "-c", "echo never")
     assert (ran.code, ran.out) == (1, b"1\n")
     assert "1 succeeded, 1 failed, 1 not started" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "total", "failed"),
+    [
+        (["--max-failures=3"], 20, 3),
+        (["--max-failures=20%"], 20, 4),
+        (["--max-failures", "25%", "--halt=soon"], 20, 5),
+        (["--max-failures=0.1%"], 20, 1),
+        (["--max-failures=100%"], 20, 20),
+        (["--max-failures=2", "--halt=now"], 20, 2),
+        (["--max-failures=10%"], 700, 70),
+    ],
+)
+def test_max_failures(tmp_path: Path, flags: list[str], total: int, failed: int) -> None:
+    (tmp_path / "f").write_text("exit 3\n" * total)
+    ran = arrea("run", "-p1", *flags, "-f", str(tmp_path / "f"))
+    assert ran.code == 1
+    never = f", {total - failed} not started" if total > failed else ""
+    assert f"{total} commands, 0 succeeded, {failed} failed{never}, in" in ran.err
+
+
+def test_max_failures_kills_what_runs_if_it_is_to() -> None:
+    words = ["-p3", "--max-failures=2", "-c", "exit 3", "-c", "exit 4", "-c", "sleep 2; echo whole"]
+    assert arrea("run", *words).out == b"whole\n"
+    ran = arrea("run", "--halt=now", *words)
+    assert ran.out == b"" and "killed: its batch had too many failures" in ran.err
 
 
 def test_deadline_ends_the_batch() -> None:

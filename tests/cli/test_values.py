@@ -58,7 +58,39 @@ def test_retry_delay(refused: Refused, value: str) -> None:
     assert refused(f"--retry-delay={value}").startswith("arrea run: --retry-delay ")
 
 
-@pytest.mark.parametrize("flag", ["--halt", "--output", "--policy"])
+@pytest.mark.parametrize(
+    "value", ["0", "-1", "0%", "101%", "-5%", "nan%", "inf%", "x", "", "1.5", "%", "1_0", HUGE]
+)
+def test_max_failures(refused: Refused, value: str) -> None:
+    assert refused(f"--max-failures={value}").startswith("arrea run: --max-failures ")
+
+
+@pytest.mark.parametrize(
+    "value", ["", ",", "1,", "256", "-1", "SIGFOO", "segv", "timeuot", "1 2", "cancelled", HUGE, "a\x1b[2J"]
+)
+def test_retry_on(refused: Refused, value: str) -> None:
+    told = refused(f"--retry-on={value}")
+    assert told.startswith("arrea run: --retry-on") and "\x1b" not in told
+
+
+def test_retry_on_suggests(refused: Refused) -> None:
+    assert "did you mean 'timeout'" in refused("--retry-on=timeuot")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--json", "--output=lines"], "leave out one of them"),
+        (["--json", "--tag"], "leave out --tag"),
+        (["--tag", "--output=none"], "leave out one of them"),
+        (["--stdin=inherit", "-c", "true"], "exactly one command"),
+    ],
+)
+def test_what_does_not_go_together(refused: Refused, words: list[str], told: str) -> None:
+    assert told in refused(*words)
+
+
+@pytest.mark.parametrize("flag", ["--halt", "--output", "--policy", "--backoff"])
 @pytest.mark.parametrize("value", ["", "nwo", "NOW", HUGE, "a\x1b[2J"])
 def test_names(refused: Refused, flag: str, value: str) -> None:
     told = refused(f"{flag}={value}")

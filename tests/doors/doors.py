@@ -4,7 +4,8 @@ Each door is given commands that are fine and options that aren't (or the other 
 caller would see it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import arrea
@@ -14,6 +15,26 @@ Commands = Sequence[Any]
 
 def through_iterator(commands: Commands) -> Iterator[Any]:
     yield from commands
+
+
+async def through_async_iterator(commands: Commands) -> AsyncIterator[Any]:
+    for command in commands:
+        yield command
+
+
+def run_async(commands: Any, **options: Any) -> list[arrea.Result]:
+    return list(asyncio.run(arrea.run_async(commands, **options)))
+
+
+def stream_async(commands: Any, **options: Any) -> list[arrea.Result]:
+    async def collect() -> list[arrea.Result]:
+        return [result async for result in arrea.stream_async(commands, **options)]
+
+    return asyncio.run(collect())
+
+
+def wait_async(commands: Any, **options: Any) -> list[arrea.Result]:
+    return list(asyncio.run(arrea.submit(commands, **options).wait_async()))
 
 
 def engine_run(commands: Commands, **options: Any) -> list[arrea.Result]:
@@ -33,6 +54,8 @@ LIST_DOORS: dict[str, Callable[..., list[arrea.Result]]] = {
     "stream a list": lambda commands, **options: list(arrea.stream(list(commands), **options)),
     "submit a list": lambda commands, **options: list(arrea.submit(list(commands), **options).wait()),
     "Engine.run": engine_run,
+    "run_async a list": lambda commands, **options: run_async(list(commands), **options),
+    "stream_async a list": lambda commands, **options: stream_async(list(commands), **options),
 }
 
 # An iterator is pulled as there is room, and its elements are checked one by one.
@@ -45,6 +68,16 @@ ITERATOR_DOORS: dict[str, Callable[..., list[arrea.Result]]] = {
         arrea.submit(through_iterator(commands), **options).wait()
     ),
     "Engine.stream": engine_stream,
+    "run_async an iterator": lambda commands, **options: run_async(through_iterator(commands), **options),
+    "run_async an asynchronous iterator": lambda commands, **options: run_async(
+        through_async_iterator(commands), **options
+    ),
+    "stream_async an asynchronous iterator": lambda commands, **options: stream_async(
+        through_async_iterator(commands), **options
+    ),
+    "submit an iterator and await it": lambda commands, **options: wait_async(
+        through_iterator(commands), **options
+    ),
 }
 
 BATCH_DOORS = {**LIST_DOORS, **ITERATOR_DOORS}
@@ -54,4 +87,8 @@ def execute(commands: Commands, **options: Any) -> list[arrea.Result]:
     return [arrea.execute(commands[0], **options)]
 
 
-ALL_DOORS = {"execute": execute, **BATCH_DOORS}
+def execute_async(commands: Commands, **options: Any) -> list[arrea.Result]:
+    return [asyncio.run(arrea.execute_async(commands[0], **options))]
+
+
+ALL_DOORS = {"execute": execute, "execute_async": execute_async, **BATCH_DOORS}

@@ -27,10 +27,13 @@ def pause():
 
 
 class Host:
-    """A Python program that runs `script`; ended with whatever it started if a test leaves it."""
+    """A Python program that runs `script`; ended with whatever it started if a test leaves it.
 
-    def __init__(self, mark: str, script: str, *, dev: bool = False) -> None:
-        options = ["-X", "dev"] if dev else []
+    In development mode, and with warnings as errors: what it forgets to close or to await is seen on its stderr.
+    """
+
+    def __init__(self, mark: str, script: str, *, dev: bool = True) -> None:
+        options = ["-X", "dev", "-W", "error"] if dev else []
         self._process = subprocess.Popen(
             [sys.executable, *options, "-c", PRELUDE + script],
             stdin=subprocess.PIPE,  # open, and nothing comes: what reads it hangs
@@ -102,7 +105,7 @@ class Ended:
         return f"<code {self.code}, {self.took:.2f} s, out {self.out}, err {self.err}>"
 
 
-def run_host(mark: str, script: str, *, within: float = 20.0, dev: bool = False) -> Ended:
+def run_host(mark: str, script: str, *, within: float = 20.0, dev: bool = True) -> Ended:
     """Runs a host to its end, which must be a good one: code 0 and nothing on stderr."""
     with Host(mark, script, dev=dev) as host:
         ended = host.end(within)

@@ -24,6 +24,24 @@ def running():
 
 # ── the interpreter ───────────────────────────────────────────────────────────────────────────────
 
+FORKED = """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+engine.execute("true")
+pid = os.fork()
+if pid:
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+engine = arrea.Engine(kill_grace=engine.config.get("kill_grace"))
+"""
+COROUTINES = """
+import asyncio
+async def main():
+    tasks = [asyncio.create_task(engine.run_async(stubborn[:2])) for _ in range(6)]
+    await asyncio.to_thread(running)
+    raise SystemExit(5)
+asyncio.run(main())
+"""
+
 EXITS = {
     "sys.exit": "batch = engine.submit(stubborn); running(); sys.exit(5)",
     "the end of the script": "batch = engine.submit(stubborn); running()",
@@ -32,6 +50,22 @@ EXITS = {
     "a stream half read": "stream = engine.stream(['true'] + stubborn); next(stream); running()",
     "a source that never ends": "batch = engine.submit(iter(lambda: stubborn[0], 0), workers=10); running()",
     "the default engine": "batch = arrea.submit([NAP] * 10); running()",
+    "twenty threads": """
+for _ in range(20):
+    threading.Thread(target=engine.run, args=(stubborn[:1],), daemon=True).start()
+running()
+""",
+    "the child of a fork": FORKED + "batch = engine.submit(stubborn); running(); sys.exit(5)",
+    "a subscriber that is slow": """
+engine.subscribe(lambda event: time.sleep(0.06))
+batch = engine.submit(stubborn)
+running()
+""",
+    "output that nobody takes": """
+batch = engine.submit(stubborn + ["yes"], on_output=lambda event: time.sleep(60))
+running()
+""",
+    "coroutines": COROUTINES,
     "several engines": "for _ in range(5): arrea.Engine(kill_grace=100).submit(stubborn[:2])\nrunning()",
 }
 

@@ -186,6 +186,28 @@ say(results.success, results.stats.duration_ms < 5000, resource.getrlimit(resour
     assert ended.out == ["True True (4096, 4096)"]
 
 
+def test_the_limit_of_processes_is_reached(mark: str) -> None:
+    """As somebody else, for root has no such limit; whose interpreter a guardian can't start here either."""
+    script = """
+import logging, resource
+import arrea._app, arrea._runtime.guardian, arrea._observe.dispatch, signal
+logging.disable()
+arrea.execute("true")
+arrea.Engine(default_policy="once").close()  # what is imported late is imported before its files can't be read
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+own = sum(os.stat(f"/proc/{name}").st_uid == os.getuid() for name in os.listdir("/proc") if name.isdigit())
+limit = own + len(threading.enumerate()) + 16
+resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
+with arrea.Engine(default_policy="once") as engine:
+    results = engine.run([f"echo {n}; exec sleep 0.05" for n in range(60)], timeout=None)
+    say(results.success, [data.stdout for data in results.data] == [f"{n}\\n" for n in range(60)])
+"""
+    ended = run_host(mark, script)
+    assert ended.out == ["True True"]
+
+
 def test_no_thread_can_be_started(mark: str) -> None:
     script = """
 real = threading.Thread.start

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arrea._engine.registry import Registry
+    from arrea._model.errors import TaskError
     from arrea._model.step import Effect
 
 
@@ -31,7 +32,7 @@ class Monitor:
             if effect.__class__ is Emit:
                 self._event(effect.type)
             elif effect.__class__ is Resolve:
-                self._outcome(effect.outcome.error is None)
+                self._outcome(effect.outcome.error)
             elif effect.__class__ is Abandon:
                 self.abandoned_tasks += len(effect.tasks)
 
@@ -57,8 +58,10 @@ class Monitor:
         elif type == "retry":
             self.retried_tasks += 1
 
-    def _outcome(self, success: bool) -> None:
-        if success:
+    def _outcome(self, error: TaskError | None) -> None:
+        if error is None:
             self.completed_tasks += 1
+        elif error.code == "not_started":
+            self.abandoned_tasks += 1
         else:
             self.failed_tasks += 1

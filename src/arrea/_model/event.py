@@ -47,7 +47,8 @@ class Event(ReadOnly):
 
     type: one of the names in `docs/reference/events.md`, such as "finished".
     batch_id; worker_id ("<batch_id>:<index>") and index: None for events of the whole batch.
-    at: wall clock (aware datetime, UTC). sequence: from 1 in each batch, without a gap; 0 for `lag`.
+    at: wall clock (aware datetime, UTC). sequence: from 1 in each batch, without a gap; 0 for `lag`, and for what
+    `on_output` gets.
     What else a type has is an attribute too: `event.reason`, `event.percent`; `event.fields` has all of it.
     """
 
@@ -92,6 +93,8 @@ class Event(ReadOnly):
         return {name: self._value(value) for name, value in self._of.fields.items()}
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # whoever copies one looks for such before there is anything in it
+            raise AttributeError(name)
         fields = self._of.fields
         if name in fields:
             return self._value(fields[name])
@@ -102,6 +105,8 @@ class Event(ReadOnly):
 
     @staticmethod
     def _value(value: Any) -> Any:
+        if isinstance(value, list):
+            return list(value)  # a subscriber of his own may change it
         return Output(value) if isinstance(value, Ending) else value
 
     def __eq__(self, other: object) -> bool:

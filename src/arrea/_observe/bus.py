@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 
 class Bus:
-    """The subscribers of one engine. `log` takes what a policy wants logged, on the observer thread."""
+    """The subscribers of one engine. `log` takes what a policy wants logged, on the observer thread; it never raises."""
 
     def __init__(self, log: Callable[[Log], None]) -> None:
         self._log = log
         self._boxes: tuple[Mailbox, ...] = ()
         self._changing = threading.RLock()
+        self._closed = False
         self._dispatcher = Dispatcher()
         self.wants_output = False
 
@@ -48,19 +49,27 @@ class Bus:
     def _deliver(self, boxes: tuple[Mailbox, ...], events: list[Any]) -> None:
         for box in boxes:
             box.put(events)
-        if any(box.closed for box in boxes):
+        gone = [box for box in boxes if box.closed]
+        if gone:
             self._drop_closed()
+            for box in gone:
+                box.close()  # one that was abandoned told nobody
 
-    def serve(self, box: Mailbox, callback: Callable[[Emit], object], name: str) -> None:
-        """The same, and the observer thread empties it into a callback."""
-        self._dispatcher.serve(box, callback, name)
+    def serve(
+        self, box: Mailbox, tell: Callable[[Emit], object], report: Callable[[BaseException], None]
+    ) -> None:
+        """The same as `add`, and the observer thread empties it into a function, until that raises."""
+        self._dispatcher.serve(box, tell, report)
         self.add(box)
 
     def add(self, box: Mailbox) -> None:
         """From now on it gets what happens."""
         with self._changing:
-            self._boxes = (*self._boxes, box)
-            self._note_wishes()
+            if not self._closed:
+                self._boxes = (*self._boxes, box)
+                self._note_wishes()
+                return
+        box.close()
 
     def _drop_closed(self) -> None:
         with self._changing:
@@ -71,20 +80,34 @@ class Bus:
         self.wants_output = any(box.wants("output") for box in self._boxes)
 
     def remove(self, box: Mailbox) -> None:
-        box.close()
+        """Nothing more comes. What is there can still be read, but is not told to a callback any more."""
+        if box.callback is None:
+            box.close()
+        else:
+            box.discard()
         self._drop_closed()
 
-    def close(self) -> None:
-        """Nothing more comes. What callbacks haven't been told yet they are told, for a second at most."""
-        self._end_subscriptions()
-        self._dispatcher.stop()
-
-    def _end_subscriptions(self) -> None:
+    def remove_callback(self, callback: Callable[..., object]) -> None:
         for box in self._boxes:
+            if box.callback == callback:
+                self.remove(box)
+
+    def begin_close(self) -> None:
+        """Nothing more comes. What callbacks haven't been told yet they are told, within a second."""
+        with self._changing:
+            self._closed = True
+            boxes = self._boxes
+        for box in boxes:
             box.close()
         self._drop_closed()
+        self._dispatcher.begin_stop()
+
+    def close(self) -> None:
+        """The same, and waits for that."""
+        self.begin_close()
+        self._dispatcher.stop()
 
     @property
     def all_told(self) -> bool:
-        """Whether the callbacks have been told all that there was."""
-        return self._dispatcher.idle
+        """After `begin_close`: whether the callbacks have been told all that there was."""
+        return self._dispatcher.ended

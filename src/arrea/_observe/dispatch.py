@@ -1,12 +1,13 @@
 """The observer thread: the only one on which subscribers' callbacks run.
 
-Given mailboxes with a callback each, empties them in turn. A callback that is slow holds up the other callbacks of
+Given mailboxes with a function each, empties them in turn. A callback that is slow holds up the other callbacks of
 this engine and nothing else; one that raises is reported once and dropped.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from _queue import SimpleQueue
 from collections import deque
 
@@ -23,16 +24,23 @@ STOP_WITHIN_S = 1.0
 
 
 class Served:
-    """A mailbox and the callback that gets what is in it. `waits`: it stands in the queue already."""
+    """A mailbox, the function that is told what is in it, and the one that gets what that raises.
 
-    __slots__ = ("box", "callback", "dispatcher", "name", "waits")
+    `waits`: it stands in the queue already.
+    """
+
+    __slots__ = ("box", "dispatcher", "report", "tell", "waits")
 
     def __init__(
-        self, box: Mailbox, callback: Callable[[Emit], object], name: str, dispatcher: Dispatcher
+        self,
+        box: Mailbox,
+        tell: Callable[[Emit], object],
+        report: Callable[[BaseException], None],
+        dispatcher: Dispatcher,
     ) -> None:
         self.box = box
-        self.callback = callback
-        self.name = name
+        self.tell = tell
+        self.report = report
         self.dispatcher = dispatcher
         self.waits = False
 
@@ -52,13 +60,14 @@ class Served:
         self.stand_in_line()
 
     def _tell(self, event: Emit) -> None:
+        if self.dispatcher.too_late:
+            self.box.discard()
+            return
         try:
-            self.callback(event)
+            self.tell(event)
         except BaseException as error:  # noqa: BLE001 - SystemExit too: it ends the callback, not Arrea
-            self.box.close()
-            while self.box.take() is not None:
-                continue
-            _report(self.name, error)
+            self.box.discard()
+            self.report(error)
 
 
 class Dispatcher:
@@ -69,10 +78,12 @@ class Dispatcher:
         self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque(maxlen=MOST_CALLS)
         self._thread: threading.Thread | None = None
         self._starting = threading.RLock()
-        self._stopped = self._busy = False
+        self._stop_by: float | None = None
 
-    def serve(self, box: Mailbox, callback: Callable[[Emit], object], name: str) -> None:
-        box.watchers.append(Served(box, callback, name, self).stand_in_line)
+    def serve(
+        self, box: Mailbox, tell: Callable[[Emit], object], report: Callable[[BaseException], None]
+    ) -> None:
+        box.watchers.append(Served(box, tell, report, self).stand_in_line)
         self._ensure_thread()
 
     def enqueue(self, served: Served | None) -> None:
@@ -80,21 +91,34 @@ class Dispatcher:
         self._queue.put(served)
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Runs something slow of ours there. From the reactor's thread."""
+        """Runs something slow of ours there, which never raises. From the reactor's thread."""
         self._calls.append((function, arguments))
         self.enqueue(None)
 
-    @property
-    def idle(self) -> bool:
-        return self._thread is None or (self._queue.empty() and not self._busy)
+    # ── the end ───────────────────────────────────────────────────────────────────────────────────
+
+    def begin_stop(self) -> None:
+        """What waits is told within `STOP_WITHIN_S`, the rest never."""
+        with self._starting:
+            if self._stop_by is None:
+                self._stop_by = time.monotonic() + STOP_WITHIN_S
+        self._queue.put(None)
 
     def stop(self) -> None:
-        with self._starting:
-            self._stopped = True
-        self._queue.put(None)
+        self.begin_stop()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(STOP_WITHIN_S)
+
+    @property
+    def ended(self) -> bool:
+        return self._thread is None or not self._thread.is_alive()
+
+    @property
+    def too_late(self) -> bool:
+        return self._stop_by is not None and time.monotonic() > self._stop_by
+
+    # ── the thread ────────────────────────────────────────────────────────────────────────────────
 
     def _ensure_thread(self) -> None:
         if self._thread is None:
@@ -102,7 +126,7 @@ class Dispatcher:
                 self._start_thread()
 
     def _start_thread(self) -> None:
-        if self._thread is not None or self._stopped:
+        if self._thread is not None or self._stop_by is not None:
             return
         thread = threading.Thread(target=self._run, name="arrea-observer", daemon=True)
         try:
@@ -113,24 +137,14 @@ class Dispatcher:
 
     def _run(self) -> None:
         while True:
-            self._busy = False
             served = self._queue.get()
-            self._busy = True
             if served is not None:
                 served.tell_some()
             self._run_calls()
-            if self._stopped and self._queue.empty():
+            if self._stop_by is not None and self._queue.empty():
                 return
 
     def _run_calls(self) -> None:
         while self._calls:
             function, arguments = self._calls.popleft()
             function(*arguments)
-
-
-def _report(name: str, error: BaseException) -> None:
-    import logging
-
-    logging.getLogger("arrea").error(
-        "the event callback %s raised %s and is not called again", name, type(error).__name__, exc_info=error
-    )

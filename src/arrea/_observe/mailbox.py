@@ -21,27 +21,37 @@ if TYPE_CHECKING:
     Watcher = Callable[[], object]
 
 MOST_EVENTS = 10_000
+# Of output that waits: a piece of it may have 64 KiB.
+MOST_BYTES = 8 * 2**20
 
 
 class Mailbox:
-    """Events of `types` (None: all) and of one batch (None: all), at most `most` of them.
+    """Events of `types` (None: all) and of one batch (None: all), at most `most` of them, and of output `MOST_BYTES`.
 
     It closes itself after the end of its batch. watchers: called, on the reactor's thread, when something came or
-    it closed.
+    it closed. callback: whose it is, None for one that is read.
     """
 
     __slots__ = (
-        "_arrivals", "_changed", "_kept", "_lossy", "_lost", "_lost_at", "_types", "_watching", "batch_id", "closed",
-        "most", "watchers",
+        "_arrivals", "_bytes", "_changed", "_kept", "_lossy", "_lost", "_lost_at", "_types", "_watching", "batch_id",
+        "callback", "closed", "most", "watchers",
     )  # fmt: skip
 
-    def __init__(self, batch_id: str | None, types: frozenset[str] | None, most: int = MOST_EVENTS) -> None:
+    def __init__(
+        self,
+        batch_id: str | None,
+        types: frozenset[str] | None,
+        callback: Callable[..., object] | None = None,
+        most: int = MOST_EVENTS,
+    ) -> None:
         self.batch_id = batch_id
+        self.callback = callback
         self.most = most
         self._types = types
         # Two queues, so that what is lost first is found at once; the number of its arrival keeps the order.
         self._kept: deque[tuple[int, Emit]] = deque()
         self._lossy: deque[tuple[int, Emit]] = deque()
+        self._bytes = 0
         self._arrivals = 0
         self._lost = 0
         self._lost_at = 0.0
@@ -62,25 +72,28 @@ class Mailbox:
         """The events of a turn, of which it takes what is meant for it."""
         wanted = self.batch_id
         mine = events if wanted is None else [event for event in events if event.batch_id == wanted]
-        if mine and not self.closed:
-            with self._changed:
-                before = self._arrivals
-                for event in mine:
-                    self._take_in(event)
-                over = wanted is not None and mine[-1].type == "batch_finished"
-                if over:
-                    self.closed = True
-            if self._arrivals != before or over:
-                self._tell()
+        if mine and self._take_in(mine):
+            self._tell()
 
-    def _take_in(self, event: Emit) -> None:
-        if self._types is not None and event.type not in self._types:
-            return
+    def _take_in(self, events: Sequence[Emit]) -> bool:
+        """Whether there is anything new to be seen."""
+        with self._changed:
+            if self.closed:
+                return False
+            before, types = self._arrivals, self._types
+            for event in events:
+                if types is None or event.type in types:
+                    self._append(event)
+            self.closed = self.batch_id is not None and events[-1].type == "batch_finished"
+            return self.closed or self._arrivals != before
+
+    def _append(self, event: Emit) -> None:
         queue = self._lossy if event.type in LOSSY else self._kept
         queue.append((self._arrivals, event))
         self._arrivals += 1
-        if len(self._kept) + len(self._lossy) > self.most:
-            self._lost_at = (self._lossy or self._kept).popleft()[1].at
+        self._bytes += _size(event)
+        while len(self._kept) + len(self._lossy) > self.most or self._bytes > MOST_BYTES:
+            self._lost_at = self._pop(self._lossy or self._kept).at
             self._lost += 1
 
     # ── on any thread ─────────────────────────────────────────────────────────────────────────────
@@ -93,7 +106,12 @@ class Mailbox:
             kept, lossy = self._kept, self._lossy
             if not (kept or lossy):
                 return None
-            return (kept if _earlier(kept, lossy) else lossy).popleft()[1]
+            return self._pop(kept if _earlier(kept, lossy) else lossy)
+
+    def _pop(self, queue: deque[tuple[int, Emit]]) -> Emit:
+        event = queue.popleft()[1]
+        self._bytes -= _size(event)
+        return event
 
     def _lag(self) -> Emit:
         count, self._lost = self._lost, 0
@@ -111,8 +129,21 @@ class Mailbox:
 
     def close(self) -> None:
         """Nothing more comes in; what is in it can still be taken."""
-        self.closed = True
+        with self._changed:
+            self.closed = True
         self._tell()
+
+    def discard(self) -> None:
+        """The same, and what is in it is gone."""
+        with self._changed:
+            self._kept.clear()
+            self._lossy.clear()
+            self._bytes = self._lost = 0
+        self.close()
+
+    def abandon(self) -> None:
+        """From a finalizer, which may run in the middle of anything, so it takes no lock: whoever puts sees it."""
+        self.closed = True
 
     def _tell(self) -> None:
         if self._watching:
@@ -120,6 +151,10 @@ class Mailbox:
                 self._changed.notify_all()
         for watcher in list(self.watchers):
             watcher()
+
+
+def _size(event: Emit) -> int:
+    return len(event.fields["chunk"]) if event.type == "output" else 0
 
 
 def _earlier(one: deque[tuple[int, Emit]], other: deque[tuple[int, Emit]]) -> bool:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from arrea._model.step import AttemptId
 
 MOST_BYTES = 2**20
-# A function that hasn't come back for so long doesn't keep commands from ending that have exited already.
+# A function that hasn't come back for so long lets go of the commands that have exited, and of as many again each
+# time it goes on so long: then their slots are free for others, and what piles up does so slowly.
 STUCK_MS = 5_000.0
 
 
@@ -41,7 +42,8 @@ class Outflow:
         self._waiting_bytes = 0
         self._broken = self._released = False
         self.full = False
-        self._full_since = 0.0
+        self._shown = self._seen = 0  # pieces, all of them and when the reactor looked
+        self._stuck_since = self._let_go_at = 0.0
         self._thread = threading.Thread(target=self._run, name="arrea-output", daemon=True)
 
     def start(self) -> None:
@@ -56,7 +58,7 @@ class Outflow:
         with self._counting:
             self._waiting_bytes += len(chunk)
             if self._waiting_bytes > MOST_BYTES and not (self.full or self._released):
-                self.full, self._full_since = True, now
+                self.full, self._stuck_since = True, now
         self._queue.put((self._show_one, (attempt, stream, chunk, now), len(chunk)))
 
     def after(self, function: Callable[..., object], *arguments: object) -> None:
@@ -64,12 +66,17 @@ class Outflow:
         self._queue.put((function, arguments, 0))
 
     def stuck(self, now: float) -> bool:
-        """It has been full for so long that nobody should wait for it."""
-        return self.full and now - self._full_since >= STUCK_MS
+        """Whether commands that have exited should wait for it no longer: in one turn of each `STUCK_MS`."""
+        if self._shown != self._seen:
+            self._seen, self._stuck_since = self._shown, now
+        if now >= self.stuck_at:
+            self._let_go_at = self._stuck_since = now
+        return self.full and now == self._let_go_at
 
     @property
     def stuck_at(self) -> float:
-        return self._full_since + STUCK_MS
+        """When to ask again."""
+        return self._stuck_since + STUCK_MS
 
     def finish(self) -> None:
         self._queue.put(None)
@@ -98,6 +105,7 @@ class Outflow:
             self._report(error)
 
     def _took(self, size: int) -> None:
+        self._shown += 1
         with self._counting:
             self._waiting_bytes -= size
         if self.full and (self._waiting_bytes <= MOST_BYTES // 2 or self._broken):
