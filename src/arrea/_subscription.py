@@ -27,7 +27,8 @@ class Subscription:
     At most 10,000 wait for a reader; one that falls behind loses the oldest `output` and `progress` events first,
     and is told by a `lag` event how many. It never slows the engine down. The iteration ends after `unsubscribe`,
     after the end of the batch it was limited to, and when the engine is closed.
-    A context manager, sync and async; left, or dropped, it unsubscribes. With a callback it stays until told.
+    A context manager, sync and async: left, nothing more comes, and what came until then can still be read, or is
+    still told. One that is dropped ends, too; with a callback it stays until told.
     """
 
     def __init__(self, bus: Bus, box: Mailbox, epoch_ms: float) -> None:
@@ -69,14 +70,24 @@ class Subscription:
         """Nothing more comes. What is there already can still be read; a callback is not called any more, but for a
         call that is under way. Safe to call twice.
         """
-        if self._pid == os.getpid():
+        if self._is_ours and self._box.callback is not None:
+            self._box.discard()
+        self._end()
+
+    def _end(self) -> None:
+        if self._is_ours:
             self._bus.remove(self._box)
+
+    @property
+    def _is_ours(self) -> bool:
+        """False in the child of a fork."""
+        return self._pid == os.getpid()
 
     def _seen(self, event: Emit) -> Event:
         return Event(event, self._epoch_ms)
 
     def _check_readable(self) -> None:
-        if self._pid != os.getpid():
+        if not self._is_ours:
             raise EngineStopped("this subscription belongs to the process that forked this one")
         if self._box.callback is not None:
             raise UsageError(
@@ -127,13 +138,13 @@ class Subscription:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.unsubscribe()
+        self._end()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.unsubscribe()
+        self._end()
 
     def __del__(self) -> None:
         if self._box.callback is None:

@@ -15,6 +15,7 @@ GATE = "until test -e {0}/go; do sleep 0.05; done"
 def ask(running: Started) -> list[str]:
     """Asks, and reads the lines of the answer."""
     assert running.process.stderr
+    time.sleep(0.1)  # that a process has started is known a moment after it is there
     running.signal(signal.SIGUSR1)
     first = running.process.stderr.readline().decode()
     counts = re.fullmatch(r"arrea: (\d+) done, (\d+) failed, (\d+) running, (\d+) waiting\n", first)
@@ -94,10 +95,10 @@ def test_of_a_file_all_lines_are_counted(tmp_path: Path) -> None:
 
 
 def test_control_characters_are_escaped() -> None:
-    with started("run", "-q", "-c", "true \x1b[2J\n\x9b; exec sleep 71") as running:
+    with started("run", "-q", "-c", "true \x1b[2J\x9b\nexec sleep 71") as running:
         wait_for_commands(running, 1)
         told = "\n".join(ask(running))
-        assert "\x1b" not in told and "\\x1b[2J\\x0a\\x9b" in told
+        assert "\x1b" not in told and "\\x1b[2J\\x9b\\x0a" in told
         running.signal(signal.SIGINT)
         running.end()
 

@@ -170,7 +170,7 @@ def test_killed_while_it_is_stopped() -> None:
         wait_for_commands(running, 2)
         stop(running)
         running.signal(signal.SIGKILL)
-        running.process.wait(timeout=10)
+        running.process.communicate(timeout=10)
         assert wait_until(lambda: not marked_survivors(running.mark), 4), marked_survivors(running.mark)
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 class Bus:
-    """The subscribers of one engine. `log` takes what a policy wants logged, on the observer thread; it never raises."""
+    """The subscribers of one engine. `log`, which never raises, writes what a policy wants logged; it is called on the
+    observer thread.
+    """
 
     def __init__(self, log: Callable[[Log], None]) -> None:
         self._log = log
@@ -80,17 +82,16 @@ class Bus:
         self.wants_output = any(box.wants("output") for box in self._boxes)
 
     def remove(self, box: Mailbox) -> None:
-        """Nothing more comes. What is there can still be read, but is not told to a callback any more."""
-        if box.callback is None:
-            box.close()
-        else:
-            box.discard()
+        """Nothing more comes; what is there can still be taken."""
+        box.close()
         self._drop_closed()
 
     def remove_callback(self, callback: Callable[..., object]) -> None:
+        """It isn't called any more."""
         for box in self._boxes:
             if box.callback == callback:
-                self.remove(box)
+                box.discard()
+        self._drop_closed()
 
     def begin_close(self) -> None:
         """Nothing more comes. What callbacks haven't been told yet they are told, within a second."""

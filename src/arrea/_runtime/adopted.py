@@ -45,7 +45,10 @@ class Adopted:
         self._last_end = int(time.clock_gettime(time.CLOCK_BOOTTIME) / self._tick)
 
     def of(self, child: Child, running: Collection[Child], census: Census) -> list[Process]:
-        """The orphans that can only come from this attempt, or from others that are being killed as well."""
+        """The orphans that can only come from this attempt, or from others that are being killed as well.
+
+        Not while a start is under way: its child would be taken for one.
+        """
         since = max(self._last_end + 1, _started(child, census))
         leaders = {other.pid for other in running}
         return [
@@ -58,7 +61,8 @@ class Adopted:
 
     def _orphans(self, census: Census) -> Iterator[Process]:
         own = os.getpid()
-        return (process for process in census.kin(own) if process.ppid == own and process.living)
+        ours = (process for process in census.kin(own) if process.ppid == own and process.living)
+        return (process for process in ours if not _is_guardian(process.pid))
 
     def reap(self, running: Collection[Child], now: float) -> None:
         """Takes the status of those that ended, so that no zombie is left. Not while a start is under way."""
@@ -77,6 +81,15 @@ def _started(child: Child, census: Census) -> int:
 
 def _all_killed(orphan: Process, running: Collection[Child], census: Census) -> bool:
     return all(other.signalled or _started(other, census) > orphan.start_time for other in running)
+
+
+def _is_guardian(pid: int) -> bool:
+    """It left its own parent on purpose."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
+            return file.read().endswith(b"\0arrea-guardian\0")
+    except OSError:
+        return False
 
 
 def _zombie() -> int:

@@ -48,14 +48,14 @@ class Child:
 
     out_fd, err_fd, pidfd: -1 when closed. known: (pid, start time) of family members that were seen.
     exited_at, drain_until: engine time, None before the exit. signalled: the signal the ladder has come to.
-    orphans: finds those of it that came to us when their parent ended. outflow: where its output goes as it comes, None for nowhere; held_at: since when we don't read for its sake.
+    orphans: finds those of it that came to us when their parent ended.
+    outflow: where its output goes as it comes, None for nowhere; held_at: since when we don't read for its sake.
     """
 
     __slots__ = (
-        "bytes_read",
-        "drain_until", "err_fd", "exited_at", "held_at", "host_peak_kib", "known", "marks", "orphans", "out_fd", "outflow",
-        "pid", "pidfd",
-        "signalled", "spawn", "started_at", "status_lost", "stderr", "stdout", "tried", "watched",
+        "bytes_read", "drain_until", "err_fd", "exited_at", "held_at", "host_peak_kib", "known", "marks", "orphans",
+        "out_fd", "outflow", "pid", "pidfd", "signalled", "spawn", "started_at", "status_lost", "stderr",
+        "stdout", "tried", "watched",
     )  # fmt: skip
 
     def __init__(

@@ -49,7 +49,8 @@ READABLE, ENDED = select.EPOLLIN, select.EPOLLHUP | select.EPOLLERR
 class Children:
     """Processes of one reactor, watched by its `epoll`; `report` takes what the engine has to know.
 
-    listener: whether anybody wants to be told what commands print. roster: where the guardian looks. outflows: by number of the batch, where its
+    listener: whether anybody wants to be told what commands print. roster: where the guardian looks.
+    outflows: by number of the batch, where its
     commands' output goes as it comes.
     """
 
@@ -301,6 +302,8 @@ class Children:
 
     def _orphans_of(self, child: Child, census: Census) -> list[Process]:
         assert self._adopted is not None
+        if len(self._rows) > len(self._running):
+            return []  # a start is under way
         return self._adopted.of(child, self._running.values(), census)
 
     # ── killing ───────────────────────────────────────────────────────────────────────────────────
