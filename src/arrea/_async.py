@@ -11,152 +11,200 @@ from functools import partial
 from itertools import count
 
 from arrea._feed import AsyncFeed
-from arrea._loops import Waiter, shielded
+from arrea._loops import Shield, Waiter
 from arrea._model.errors import EngineStopped
-from arrea._subscription import BREATHE_AFTER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from typing import Self, TypeVar
+    from collections.abc import AsyncIterator, Callable
+    from typing import Self
 
     from arrea._batch import Batch
     from arrea._model.result import BatchResult, Result
     from arrea._runtime.reactor import Reactor
 
-    T = TypeVar("T")
-
 STOP_WITHIN_S = 3.0
 
 
+class Feeder:
+    """Pulls an asynchronous source: a task of its own, so that results aren't held up while the source is slow.
+
+    When no more is wanted, or `stop` was called, it closes the source.
+    """
+
+    def __init__(self, batch: Batch, feed: AsyncFeed) -> None:
+        self._batch = batch
+        self._feed = feed
+        self._begun = self._stopped = False
+        self._loop = asyncio.get_running_loop()
+        self._coroutine = self._feed_all()
+        self._task = self._loop.create_task(self._coroutine, name=f"arrea feeds {batch.id}")
+        # Whoever closes a loop is told of his own tasks that were pending, not of ours.
+        self._task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+    def done(self) -> bool:
+        return self._task.done()
+
+    def notify(self, waiter: Waiter) -> None:
+        self._task.add_done_callback(lambda _: waiter.ring())
+
+    def stop(self) -> None:
+        """Interrupts the source, once: then it may clean up. From any thread, and also after the end of the loop."""
+        if self._stopped:
+            return
+        self._stopped = True
+        try:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        except RuntimeError:  # the loop is closed
+            if not self._begun:
+                self._coroutine.close()  # or it would complain that it was never awaited
+
+    async def _feed_all(self) -> None:
+        self._begun = True
+        try:
+            await self._pull_while_wanted()
+        except GeneratorExit as error:  # the coroutine is being closed, and can await nothing more
+            self._tell(error)
+            return
+        except BaseException as error:  # noqa: BLE001 - SystemExit of the source: whoever waits gets it
+            self._tell(error)
+        try:
+            await self._feed.close()
+        except BaseException as error:  # noqa: BLE001
+            self._tell(error)
+
+    async def _pull_while_wanted(self) -> None:
+        batch, feed = self._batch, self._feed
+        with Waiter(watchers=batch._inbox.watchers) as waiter:
+            while feed.open and not (batch.done or self._stopped):
+                await waiter.wait_for(lambda: batch._wants_feeding or batch.done)
+                if batch._wants_feeding:
+                    batch._hand_on(await feed.pull_async(), feed)
+
+    def _tell(self, error: BaseException) -> None:
+        """Whoever waits for the batch gets what the source raised, if there is still somebody."""
+        if not self._stopped:
+            self._batch._break_off(self._feed, error)
+        elif not isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+            told = f"the source of batch {self._batch.id} raised when it was closed"
+            self._loop.call_exception_handler({"message": told, "exception": error})
+
+
 class Hold:
-    """A coroutine's hold on a batch: from `grasp` to `release`, what the reactor tells of it wakes the coroutine."""
+    """A coroutine's hold on a batch: what interrupts it ends the batch. To be left with `leave`, or `async with`."""
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, begun: bool = False) -> None:
         self.batch = batch
-        self._ending = False
+        self.begun = begun
         self._waiter: Waiter | None = None
-        self._feeder: asyncio.Task[None] | None = None
-
-    def grasp(self) -> None:
-        if self._waiter is None:
-            self._waiter = Waiter(self.batch.cancel).__enter__()
-            self.batch._inbox.watchers.append(self._waiter)
+        self._feeder: Feeder | None = None
 
     def begin(self) -> None:
         """Hands the batch to the engine, and sees to its source."""
-        self.grasp()
-        batch = self.batch.begin()
+        batch = self.batch
+        batch._check_ours()
+        waiter = self._grasp()
+        batch.begin()
+        self.begun = True
         if isinstance(batch._feed, AsyncFeed):
-            self._feeder = asyncio.create_task(self._feed_all(batch._feed), name=f"arrea feeds {batch.id}")
+            self._feeder = Feeder(batch, batch._feed)
+            self._feeder.notify(waiter)
         else:
             batch.feed_in_background()
 
-    async def until(self, happened: Callable[[], object]) -> None:
-        assert self._waiter is not None
-        self.batch._check_ours()
-        await self._waiter.wait_for(happened)
+    def _grasp(self) -> Waiter:
+        """From now on the batch ends with the running loop."""
+        if self._waiter is None or self._waiter.loop is not asyncio.get_running_loop():
+            self._let_go()
+            self._waiter = Waiter(self._orphaned, self.batch._inbox.watchers).__enter__()
+        return self._waiter
 
-    async def until_within(self, happened: Callable[[], object], seconds: float) -> bool:
-        assert self._waiter is not None
-        return await self._waiter.wait_at_most(happened, seconds)
+    def _let_go(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.__exit__()
+
+    def _orphaned(self) -> None:
+        self.batch.cancel()
+        if self._feeder is not None:
+            self._feeder.stop()
+
+    async def until(self, happened: Callable[[], object], seconds: float | None = None) -> bool:
+        self.batch._check_ours()
+        return await self._grasp().wait_for(happened, seconds)
+
+    async def until_over(self) -> None:
+        """Until every task has its result, and the source is closed."""
+        await self.until(lambda: self.batch.done)
+        if self._feeder is not None and not self._is_over():
+            self._feeder.stop()
+            await self.until(self._is_over, self.batch._end_within_s)
+
+    def _is_over(self) -> bool:
+        return self.batch.done and (self._feeder is None or self._feeder.done())
+
+    async def leave(self, error: BaseException | None) -> None:
+        """After this error, or None. Nothing of the batch is left running."""
+        try:
+            if isinstance(error, GeneratorExit):
+                self.tell_to_end()
+            elif error is not None and not isinstance(error, EngineStopped):
+                await self.end()
+        finally:
+            self.release()
+
+    def tell_to_end(self) -> None:
+        """What can be done where nothing can be awaited."""
+        if self.begun and not self.batch.done:
+            self.batch.cancel()
 
     async def end(self) -> None:
         """Cancels the batch and waits until nothing of it is left."""
         batch = self.batch
-        self._stop_feeding()
-        if batch.done or not batch._is_ours or self._waiter is None:
+        if not self.begun or not batch._is_ours or self._is_over():
             return
         batch.cancel()
-        with shielded():
-            await self._wait_for_the_end(batch)
-
-    async def _wait_for_the_end(self, batch: Batch) -> None:
-        try:
-            await self.until_within(lambda: batch.done, batch._end_within_s)
-        except GeneratorExit:
-            batch.kill()
-            raise
-        except BaseException:
-            batch.kill()
-            await self.until_within(lambda: batch.done, 1.0)
-            raise
+        if self._feeder is not None:
+            self._feeder.stop()
+        with Shield():
+            try:
+                await self.until(self._is_over, batch._end_within_s)
+            except BaseException as error:
+                batch.kill()
+                if not isinstance(error, GeneratorExit):
+                    await self.until(self._is_over, 1.0)
+                raise
 
     def release(self) -> None:
-        if self._waiter is not None:
-            self.batch._inbox.watchers.remove(self._waiter)
-            self._waiter.__exit__()
-            self._waiter = None
-        self._stop_feeding()
+        """Lets go of the batch. From any thread: of a stream that nobody holds the collector may find the end."""
+        self._let_go()
+        if self._feeder is not None and not self._feeder.done():
+            self._feeder.stop()
 
-    def _stop_feeding(self) -> None:
-        self._ending = True
-        if self._feeder is not None:
-            self._feeder.cancel()
+    async def __aenter__(self) -> Self:
+        return self
 
-    async def _feed_all(self, feed: AsyncFeed) -> None:
-        """A task of its own, so that results aren't held up while the source is slow."""
-        batch = self.batch
-        try:
-            while feed.open and not batch.done:
-                await self.until(lambda: batch._wants_feeding or batch.done)
-                if batch._wants_feeding:
-                    batch._hand_on(await feed.pull_async(), feed)
-        except BaseException as error:  # noqa: BLE001 - SystemExit of the source: whoever waits gets it
-            if not self._ending:
-                feed.fail(error)
-                batch._hand_on([], feed)
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        await self.leave(error)
 
 
 async def finish(batch: Batch) -> BatchResult:
     """Begins the batch and waits for all of it."""
-    hold = Hold(batch)
-
-    async def begin_and_wait() -> None:
+    async with Hold(batch) as hold:
         hold.begin()
-        await hold.until(lambda: batch.done)
-
-    try:
-        await _guarded(hold, begin_and_wait)
-    finally:
-        hold.release()
+        await hold.until_over()
     batch._account_for_the_late()
     return batch._result()
 
 
 async def wait(batch: Batch, limit_ms: float | None) -> BatchResult:
     """Waits for a batch that was begun. Raises `TimeoutError` when the time is over; the batch runs on then."""
-    hold = Hold(batch)
-
-    async def wait_within() -> bool:
-        hold.grasp()
-        if limit_ms is not None:
-            return await hold.until_within(lambda: batch.done, limit_ms / 1000.0)
-        await hold.until(lambda: batch.done)
-        return True
-
-    try:
-        over = await _guarded(hold, wait_within)
-    finally:
-        hold.release()
+    async with Hold(batch, begun=True) as hold:
+        over = await hold.until(lambda: batch.done, None if limit_ms is None else limit_ms / 1000.0)
     if not over:
         raise TimeoutError(f"batch {batch.id} is still running")
     batch._account_for_the_late()
     return batch._result()
-
-
-async def _guarded(hold: Hold, work: Callable[[], Awaitable[T]]) -> T:
-    """Does it. Whatever comes between, nothing of the batch is left running."""
-    try:
-        return await work()
-    except EngineStopped:
-        raise
-    except GeneratorExit:
-        hold.batch.cancel()
-        raise
-    except BaseException:
-        await hold.end()
-        raise
 
 
 class AsyncStream:
@@ -169,45 +217,43 @@ class AsyncStream:
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
         self._hold = Hold(batch)
-        self._begun = False
+        self._asked = False
         self._seen = 0
         self.batch_id = batch.id
-
-    def _begin_once(self) -> None:
-        if not self._begun:
-            self._begun = True
-            self._hold.begin()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Result:
-        if self._seen % BREATHE_AFTER == BREATHE_AFTER - 1:
-            await asyncio.sleep(0)  # a long row of results that are there already must not hold the loop up
         try:
-            await _guarded(self._hold, self._wait_for_next)
-        except BaseException:
-            self._hold.release()
+            self._begin_once()
+            result = await self._next() if self._hold.begun else None
+        except BaseException as error:
+            await self._hold.leave(error)
             raise
-        return self._take()
-
-    async def _wait_for_next(self) -> None:
-        self._begin_once()
-        if not self._batch._has_more(self._seen):
-            await self._hold.until(lambda: self._batch._has_more(self._seen))
-
-    def _take(self) -> Result:
-        if self._batch.done:
-            self._hold.release()
-        result = self._batch._take(self._seen)
         if result is None:
             raise StopAsyncIteration
-        self._seen += 1
+        return result
+
+    def _begin_once(self) -> None:
+        if not self._asked:
+            self._asked = True
+            self._hold.begin()
+
+    async def _next(self) -> Result | None:
+        """The next result; None at the end."""
+        batch = self._batch
+        await self._hold.until(lambda: batch._has_more(self._seen))
+        if batch.arrived <= self._seen:
+            await self._hold.until_over()
+            self._hold.release()
+        result = batch._take(self._seen)
+        self._seen += result is not None
         return result
 
     async def aclose(self) -> None:
         """Cancels what is left of the batch and waits until nothing of it runs."""
-        self._begun = True
+        self._asked = True
         try:
             await self._hold.end()
         finally:
@@ -216,21 +262,29 @@ class AsyncStream:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(
+            error, GeneratorExit
+        ):  # the coroutine around it is being closed, and can await nothing more
+            self._drop()
+        else:
+            await self.aclose()
 
     def __del__(self) -> None:
-        if self._begun and not self._batch.done:
-            self._batch.cancel()
+        self._drop()
+
+    def _drop(self) -> None:
+        """Nothing can be awaited here, so the batch is only told to end."""
+        self._hold.tell_to_end()
+        self._hold.release()
 
 
 async def results(batch: Batch) -> AsyncIterator[Result]:
     """Results of a batch that was begun, as they finish; leaving early changes nothing."""
-    hold = Hold(batch)
-    hold.grasp()
-    try:
+    with Waiter(watchers=batch._inbox.watchers) as waiter:
         for seen in count():
-            await hold.until(partial(batch._has_more, seen))
+            batch._check_ours()
+            await waiter.wait_for(partial(batch._has_more, seen))
             if batch.done:
                 batch._account_for_the_late()
             if batch.arrived <= seen:
@@ -238,18 +292,20 @@ async def results(batch: Batch) -> AsyncIterator[Result]:
             result = batch._inbox.arrived[seen]
             if result is not None:
                 yield result
-    finally:
-        hold.release()
     batch._raise_problems()
 
 
 async def stop(reactor: Reactor, grace_s: float) -> None:
-    """Ends an engine's work without holding up the event loop."""
+    """Ends an engine's work without holding up the event loop. An interruption kills at once, and waits for that."""
     reactor.begin_stop()
-    with Waiter(reactor.kill_all) as waiter, shielded():
+    with Waiter(reactor.kill_all) as waiter, Shield():
         reactor.when_ended(waiter)
         try:
-            await waiter.wait_at_most(lambda: reactor.ended, grace_s)
-        finally:
+            await waiter.wait_for(lambda: reactor.ended, grace_s)
+        except BaseException as error:
             reactor.kill_all()
-        await waiter.wait_at_most(lambda: reactor.ended, STOP_WITHIN_S)
+            if not isinstance(error, GeneratorExit):
+                await waiter.wait_for(lambda: reactor.ended, STOP_WITHIN_S)
+            raise
+        reactor.kill_all()
+        await waiter.wait_for(lambda: reactor.ended, STOP_WITHIN_S)

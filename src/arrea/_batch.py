@@ -64,7 +64,12 @@ class Batch:
         """Hands it to the engine."""
         if self._outflow is not None:
             self._outflow.start()
-        self._reactor.submit(self._number, self._plan, self._inbox, self._outflow)
+        try:
+            self._reactor.submit(self._number, self._plan, self._inbox, self._outflow)
+        except EngineStopped:
+            if self._outflow is not None:
+                self._outflow.finish()
+            raise
         return self
 
     def begin_and_wait(self) -> BatchResult:
@@ -228,8 +233,14 @@ class Batch:
                 if self._wants_feeding:
                     self._feed_once()
         except BaseException as error:  # noqa: BLE001 - SystemExit of the source: whoever waits gets it
-            feed.fail(error)
-            self._reactor.feed(self._number, [], last=True)
+            self._break_off(feed, error)
+
+    def _break_off(self, feed: Feed, error: BaseException) -> None:
+        """The source raised: no more comes. What runs finishes, unless it was an interrupt, which ends the batch."""
+        feed.fail(error)
+        self._hand_on([], feed)
+        if not isinstance(error, Exception):
+            self.cancel()
 
     @property
     def _may_feed(self) -> bool:

@@ -63,14 +63,20 @@ class AsyncFeed(Feed):
         self._async_source = source
 
     async def pull_async(self) -> list[Command]:
+        """The same; what the iterator raises is raised."""
         commands: list[Command] = []
         self.last = (self._pulled, commands)
         try:
             element = await anext(self._async_source)
         except StopAsyncIteration:
             self.open = False
-        except Exception as error:  # noqa: BLE001 - the user's iterator: raised again when what runs has finished
-            self.fail(error)
         else:
             self._take(element, commands)
         return commands
+
+    async def close(self) -> None:
+        """Lets a generator clean up. Any other source is its owner's, who may go on reading it."""
+        from collections.abc import AsyncGenerator
+
+        if isinstance(self._async_source, AsyncGenerator):
+            await self._async_source.aclose()

@@ -118,14 +118,10 @@ class Subscription:
         from arrea._loops import Waiter
 
         box = self._box
-        with Waiter(box.abandon) as waiter:
-            box.watchers.append(waiter)
-            try:
-                while (event := box.take()) is None and not box.closed:
-                    await waiter.wait_for(lambda: len(box) or box.closed)
-                return event or box.take()
-            finally:
-                box.watchers.remove(waiter)
+        with Waiter(box.abandon, box.watchers) as waiter:
+            while (event := box.take()) is None and not box.closed:
+                await waiter.wait_for(lambda: len(box) or box.closed)
+        return event or box.take()
 
     async def _breathe(self) -> None:
         self._breath += 1

@@ -12,8 +12,9 @@ import pytest
 
 import arrea
 from arrea import Engine
+from tests.async_.loops import survivors
 from tests.faults.conftest import GRACE_MS
-from tests.support import marked_survivors, wait_until
+from tests.support import wait_until
 
 STUBBORN = "trap '' TERM; sleep {0}"
 ENDED_S = GRACE_MS / 1000.0 + 1.0
@@ -34,15 +35,23 @@ async def pulled(commands: list[str]) -> AsyncIterator[str]:
         yield command
 
 
+async def awaited(engine: Engine, commands: list[str]) -> arrea.BatchResult:
+    return await engine.submit(commands, policy="once").wait_async()
+
+
 Door = Callable[[Engine, list[str]], Coroutine[Any, Any, object]]
 DOORS: dict[str, Door] = {
     "execute": lambda engine, commands: engine.execute_async(commands[0]),
     "run": lambda engine, commands: engine.run_async(commands, policy="once"),
     "run an iterator": lambda engine, commands: engine.run_async(iter(commands), policy="once"),
-    "run an asynchronous iterator": lambda engine, commands: engine.run_async(pulled(commands), policy="once"),
+    "run an asynchronous iterator": lambda engine, commands: engine.run_async(
+        pulled(commands), policy="once"
+    ),
     "stream": lambda engine, commands: collected(engine.stream_async(commands, policy="once")),
-    "stream in a context": lambda engine, commands: held(engine.stream_async(pulled(commands), policy="once")),
-    "wait": lambda engine, commands: engine.submit(commands, policy="once").wait_async(),
+    "stream in a context": lambda engine, commands: held(
+        engine.stream_async(pulled(commands), policy="once")
+    ),
+    "submit, and wait": awaited,
 }
 at_each_door = pytest.mark.parametrize("door", DOORS.values(), ids=list(DOORS))
 
@@ -68,7 +77,7 @@ def test_the_work_ends_before_the_cancellation_goes_on(door: Door, engine: Engin
         task = asyncio.create_task(door(engine, [f"sleep {mark}"] * 3))
         await started(engine)
         assert await cancelled(task) < ENDED_S
-        assert marked_survivors(mark) == [] and engine.running() == []
+        assert survivors(mark) == [] and engine.running() == []
 
     asyncio.run(main())
 
@@ -80,7 +89,7 @@ def test_what_ignores_sigterm_has_the_whole_grace(door: Door, engine: Engine, ma
         await started(engine)
         await asyncio.sleep(0.05)
         assert GRACE_MS / 1000.0 * 0.9 < await cancelled(task) < ENDED_S
-        assert marked_survivors(mark) == []
+        assert survivors(mark) == []
 
     asyncio.run(main())
 
@@ -96,7 +105,7 @@ def test_a_second_cancellation_kills_at_once(door: Door, mark: str) -> None:
             await asyncio.sleep(0.1)
             assert not task.done()
             assert await cancelled(task) < 1.0
-            assert marked_survivors(mark) == []
+            assert survivors(mark) == []
 
     asyncio.run(main())
 
@@ -107,7 +116,7 @@ def test_cancelled_before_its_first_step_it_starts_nothing(door: Door, mark: str
         async with Engine() as engine:
             task = asyncio.create_task(door(engine, [f"sleep {mark}"]))
             assert await cancelled(task) < 1.0
-            assert engine.running() == [] and engine.stats().started == 0
+            assert engine.running() == [] and engine.stats().total_workers == 0
 
     asyncio.run(main())
 
@@ -152,7 +161,7 @@ def test_cancelled_five_hundred_times_at_random_points(mark: str) -> None:
                 await asyncio.gather(*(cancel_at_random(engine, mark, chance) for _ in range(25)))
                 # What was killed by a second cancellation may take its last second; everything else is gone.
                 assert await asyncio.to_thread(wait_until, lambda: not engine.running(), 2.0)
-                assert marked_survivors(mark) == []
+                assert survivors(mark) == []
             assert (await engine.execute_async("echo x")).unwrap().stdout == "x\n"
 
     asyncio.run(main())
@@ -168,10 +177,10 @@ def test_a_time_limit_around_it(door: Door, engine: Engine, mark: str) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await door(engine, commands)
-        assert marked_survivors(mark) == []
+        assert survivors(mark) == []
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(door(engine, commands), 0.1)
-        assert marked_survivors(mark) == []
+        assert survivors(mark) == []
 
     asyncio.run(main())
 
@@ -188,7 +197,7 @@ def test_a_task_group_that_fails(door: Door, engine: Engine, mark: str) -> None:
                 group.create_task(door(engine, [f"sleep {mark}"]))
                 group.create_task(fail())
         assert [str(error) for error in caught.value.exceptions] == ["told"]
-        assert marked_survivors(mark) == []
+        assert survivors(mark) == []
 
     asyncio.run(main())
 
@@ -200,16 +209,16 @@ def test_a_scope_of_anyio_that_is_cancelled(door: Door, engine: Engine, mark: st
         began = time.monotonic()
         with anyio.move_on_after(0.1) as scope:
             await door(engine, commands)
-        assert scope.cancelled_caught and marked_survivors(mark) == []
+        assert scope.cancelled_caught and survivors(mark) == []
         assert time.monotonic() - began > GRACE_MS / 1000.0, "it wasn't given its grace"
         with pytest.raises(TimeoutError), anyio.fail_after(0.1):
             await door(engine, commands)
-        assert marked_survivors(mark) == []
+        assert survivors(mark) == []
         async with anyio.create_task_group() as group:
             group.start_soon(door, engine, commands)
             await started(engine)
             group.cancel_scope.cancel()
-        assert marked_survivors(mark) == []
+        assert survivors(mark) == []
 
     anyio.run(main)
 
@@ -224,7 +233,7 @@ def test_the_end_of_the_loop_cancels_what_is_still_awaited(engine: Engine, mark:
 
     asyncio.run(main())
     assert all(task.cancelled() for task in held)
-    assert marked_survivors(mark) == [] and engine.running() == []
+    assert survivors(mark) == [] and engine.running() == []
 
 
 # ── streams that are left ─────────────────────────────────────────────────────────────────────────
@@ -235,7 +244,7 @@ def test_a_stream_whose_loop_is_left_ends_the_rest(engine: Engine, mark: str) ->
         async for result in engine.stream_async(["true", f"sleep {mark}"], workers=2):
             assert result.success
             break
-        assert await asyncio.to_thread(wait_until, lambda: not marked_survivors(mark))
+        assert await asyncio.to_thread(wait_until, lambda: not survivors(mark))
 
     asyncio.run(main())
 
@@ -246,7 +255,7 @@ def test_a_stream_in_a_context_waits_for_the_end_of_the_rest(engine: Engine, mar
             async with engine.stream_async(["true", f"sleep {mark}"], workers=2) as results:
                 async for _ in results:
                     raise ValueError
-        assert marked_survivors(mark) == [] and engine.running() == []
+        assert survivors(mark) == [] and engine.running() == []
 
     asyncio.run(main())
 
@@ -261,7 +270,7 @@ def test_a_stream_that_is_cancelled_between_ready_results_has_ended_then(engine:
             scope.cancel()
             async for _ in stream:
                 pass
-        assert scope.cancelled_caught and marked_survivors(mark) == [] and engine.running() == []
+        assert scope.cancelled_caught and survivors(mark) == [] and engine.running() == []
 
     anyio.run(main)
 
@@ -286,7 +295,7 @@ def test_a_stream_that_was_closed_before_it_began_is_empty(engine: Engine, mark:
         async with engine.stream_async([f"sleep {mark}"]) as stream:
             pass
         assert [result async for result in stream] == []
-        assert engine.stats().started == 0
+        assert engine.stats().total_workers == 0
 
     asyncio.run(main())
 
@@ -315,7 +324,7 @@ def test_a_coroutine_that_is_dropped_ends_its_work(
         if not collected:
             coroutine.close()
         del coroutine
-        assert await asyncio.to_thread(wait_until, lambda: not marked_survivors(mark))
+        assert await asyncio.to_thread(wait_until, lambda: not survivors(mark))
 
     asyncio.run(main())
 
@@ -332,7 +341,7 @@ def test_a_coroutine_that_is_closed_while_it_ends_kills(twice: bool, mark: str) 
             if twice:
                 coroutine.throw(asyncio.CancelledError())
             coroutine.close()
-            assert await asyncio.to_thread(wait_until, lambda: not marked_survivors(mark), 2.0)
+            assert await asyncio.to_thread(wait_until, lambda: not survivors(mark), 2.0)
 
     asyncio.run(main())
 
@@ -344,7 +353,7 @@ def test_what_is_never_awaited_starts_nothing(mark: str) -> None:
             del coroutine
         stream = engine.stream_async([f"sleep {mark}"], on_output=print)
         del stream
-        assert engine.stats().started == 0
+        assert engine.stats().total_workers == 0
 
 
 def test_subscriptions_lose_nothing_to_cancellations(engine: Engine) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.door import SLACK, arrea, shell, started
+from tests.cli.test_signals import our_code_runs
+from tests.support import wait_until
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,34 @@ def test_a_fifo_is_read_to_its_end(tmp_path: Path) -> None:
     assert ran[:3] == (0, b"1\n2\n", "")
 
 
+@pytest.mark.parametrize("name", ["fifo", "/dev/stdin"])
+def test_what_is_no_regular_file_is_read_as_it_comes(tmp_path: Path, name: str) -> None:
+    """Not to its end before anything starts, and never all of it at once."""
+    os.mkfifo(tmp_path / "fifo")
+    path = str(tmp_path / name)
+    with started("run", "-q", "-f", path, stdin=subprocess.PIPE) as running:
+        assert running.process.stdin and running.process.stdout
+        with open(path, "wb") if name == "fifo" else running.process.stdin as writing:
+            for word in (b"one", b"two"):
+                writing.write(b"echo %b\n" % word)
+                writing.flush()
+                assert running.process.stdout.readline() == word + b"\n"
+        if name == "/dev/stdin":
+            running.process.stdin = None
+        assert running.end()[:3] == (0, b"", "")
+
+
+def test_standard_input_that_is_a_file_is_read_from_its_beginning(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("echo 1\necho 2\n")
+    ran = shell(f"$ARREA run -q --output=ordered -f /dev/stdin <{tmp_path}/f")
+    assert ran[:3] == (0, b"1\n2\n", "")
+
+
+def test_commands_of_a_fifo_dont_read_it() -> None:
+    ran = shell("$ARREA run -q -p1 --output=ordered -f <(printf 'ls /proc/self/fd | wc -l\necho 2\n')")
+    assert ran[:3] == (0, b"4\n2\n", "")  # three and the listing's own
+
+
 def test_one_bad_element_and_nothing_starts(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(
         b"".join(b"touch %b/%d\n" % (bytes(tmp_path), n) for n in range(20)) + b"a\0\n"
@@ -106,6 +136,94 @@ def test_one_bad_element_and_nothing_starts(tmp_path: Path) -> None:
     ran = arrea("run", "-f", str(tmp_path / "f"))
     assert ran.code == 2 and f"arrea run: {tmp_path}/f, line 21: the command has a NUL byte" in ran.err
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_all_bad_lines_are_told_but_no_more_than_twenty(tmp_path: Path) -> None:
+    first, second = tmp_path / "1", tmp_path / "2"
+    first.write_bytes(b"echo 1\n# x\necho \xff\necho a\0\n")
+    second.write_bytes(b"echo 2\n" + b"echo \xe9\n" * 30)
+    ran = arrea("run", "-c", "echo started", "-f", str(first), "-f", str(second))
+    lines = ran.err.splitlines()
+    assert (ran.code, ran.out) == (2, b"")
+    assert lines[0] == f"arrea run: {first}, line 3: not UTF-8"
+    assert lines[1].startswith(f"arrea run: {first}, line 4: the command has a NUL byte")
+    assert lines[2] == f"arrea run: {second}, line 2: not UTF-8"
+    assert len(lines) == 21 and lines[20] == "arrea run: and 12 more"
+
+
+def test_a_bad_command_beside_a_good_file(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("echo started\n")
+    for words, told in (
+        (["-c", " "], "-c ' ': the command is empty"),
+        (["--", ""], "-- ['']: the program's name"),
+    ):
+        ran = arrea("run", "-f", str(tmp_path / "f"), *words)
+        assert (ran.code, ran.out) == (2, b"") and f"arrea run: {told}" in ran.err
+
+
+def test_a_file_longer_than_any_list(tmp_path: Path) -> None:
+    """Memory holds its bytes and the window; what an unfinished batch leaves is counted."""
+    (tmp_path / "f").write_text("true\n" * 200_000)
+    with started("run", "-f", str(tmp_path / "f"), "-f", str(tmp_path / "f")) as running:
+        time.sleep(4)
+        peak_kib = memory_peak_kib(running.process.pid)
+        running.signal(15)
+        ran = running.end()
+    assert peak_kib < 40_000
+    assert ran.code == -15 and "/400000] " in ran.err and "interrupted: 400000 commands" in ran.err
+    assert ran.seconds < SLACK
+
+
+def memory_peak_kib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+
+
+@pytest.mark.parametrize("flags", [[], ["--dry-run", "--stdin=inherit"]])
+def test_ctrl_c_while_the_file_is_checked(tmp_path: Path, flags: list[str]) -> None:
+    (tmp_path / "f").write_text("true\n" * 2_000_000)
+    with started("run", "-q", *flags, "-f", str(tmp_path / "f")) as running:
+        assert wait_until(lambda: our_code_runs(running.process.pid), 10)
+        time.sleep(0.7)
+        running.signal(2)
+        ran = running.end()
+    assert ran[:3] == (-2, b"", "") and ran.seconds < 1
+
+
+def test_each_line_runs_once_and_in_its_order(tmp_path: Path) -> None:
+    """More than fit into the window, from files and beside them."""
+    first, second = tmp_path / "1", tmp_path / "2"
+    first.write_text("".join(f"echo {n}\n# no\n\n" for n in range(700)))
+    second.write_text("".join(f"echo {n}\r\n" for n in range(700, 1400)))
+    words = ["-c", "echo first", "-f", str(first), "-f", str(second), "--", "echo", "last"]
+    ran = arrea("run", "-p8", "--output=ordered", *words)
+    assert ran.code == 0 and ran.out.decode().split() == ["first", *map(str, range(1400)), "last"]
+    assert "1402 commands, 1402 succeeded" in ran.err
+
+
+def test_what_was_checked_is_what_runs(tmp_path: Path) -> None:
+    """The file is changed while its commands run."""
+    (tmp_path / "f").write_text(f"echo no > {tmp_path}/f\n" + "echo yes\n" * 800)
+    ran = arrea("run", "-q", "-p1", "-f", str(tmp_path / "f"))
+    assert ran.code == 0 and ran.out == b"yes\n" * 800
+
+
+def test_one_command_in_a_file_is_one_command(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("# one\nexit 7\n")
+    assert arrea("run", "-q", "-f", str(tmp_path / "f")).code == 7
+
+
+def test_a_batch_of_a_file_that_stops_at_its_first_line(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("exit 7\n" + "echo no\n" * 2000)
+    ran = arrea("run", "-p1", "--policy=stop", "-f", str(tmp_path / "f"))
+    assert (ran.code, ran.out) == (1, b"")
+    assert "2001 commands, 0 succeeded, 1 failed, 2000 not started" in ran.err
+
+
+def test_the_window_is_as_large_as_configured(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("true\n" * 50)
+    ran = arrea("run", "-f", str(tmp_path / "f"), env={"ARREA_MAX_COMMANDS_PER_BATCH": "3"})
+    assert ran.code == 0 and "50 commands, 50 succeeded" in ran.err
 
 
 # ── standard input ────────────────────────────────────────────────────────────────────────────────
@@ -155,8 +273,7 @@ def test_20000_lines_in_bounded_memory() -> None:
         feeder = threading.Thread(target=feed)
         feeder.start()
         time.sleep(1.5)
-        status = Path(f"/proc/{running.process.pid}/status").read_text()
-        peak_kib = int(status.split("VmHWM:")[1].split()[0])
+        peak_kib = memory_peak_kib(running.process.pid)
         started_by_now = written[0] // 1000
         running.process.terminate()
         running.end()

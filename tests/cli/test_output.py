@@ -82,6 +82,35 @@ def test_nothing_of_ours_is_on_stdout() -> None:
     assert ran.out == b"" and "2 commands" in ran.err
 
 
+# ── none ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("commands", [1, 2])
+def test_none_shows_nothing_of_the_commands(commands: int) -> None:
+    ran = arrea("run", "-q", "--output=none", *["-c", "echo a; echo 'warning: b' >&2; exit 3"] * commands)
+    assert ran[:3] == (3 if commands == 1 else 1, b"", "")
+    ran = arrea("run", "--output=none", *["-c", "echo a; echo 'warning: b' >&2"] * commands)
+    assert (ran.code, ran.out) == (0, b"") and "warning" not in ran.err.replace("'warning", "")
+    assert f"{commands} succeeded" in ran.err
+
+
+def test_none_keeps_little() -> None:
+    """A gigabyte that nobody wants needs neither memory nor disk."""
+    with started("run", "--output=none", "-c", "head -c 1000000000 /dev/zero", "-c", "exit 3") as running:
+        assert running.process.stderr
+        peak_kib = 0
+        while b"arrea:" not in (line := running.process.stderr.readline()):
+            status = Path(f"/proc/{running.process.pid}/status").read_text()
+            peak_kib = max(peak_kib, int(status.split("VmHWM:")[1].split()[0]))
+            assert line
+        assert peak_kib < 40_000 and running.end().code == 1
+
+
+def test_none_needs_no_stdout() -> None:
+    assert shell("$ARREA run -q --output=none -c 'echo a' -c 'echo b' >&-").code == 0
+    assert shell("$ARREA run -q --output=none -c 'echo a' -c 'echo b' >/dev/full").code == 0
+
+
 # ── one command writes directly ───────────────────────────────────────────────────────────────────
 
 
@@ -113,12 +142,14 @@ def test_a_full_device_and_ordered_output_that_was_held(tmp_path: Path) -> None:
     assert ran.code == 1 and ran.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("how", ["-f -", "--output=ordered -f /dev/stdin"])
+@pytest.mark.parametrize(
+    "how", ["-f -", "--output=ordered -f /dev/stdin", "--tag -f -", "--output=lines -f -"]
+)
 def test_a_reader_that_leaves(how: str) -> None:
     ran = shell(
         f"seq 300 | sed 's/.*/echo &; sleep 0.1/' | $ARREA run -p8 {how} | head -1; exit ${{PIPESTATUS[2]}}"
     )
-    assert ran.out == b"1\n" or (ran.out.endswith(b"\n") and "ordered" not in how)
+    assert ran.out == b"1\n" or (ran.out.endswith(b"\n") and "ordered" not in how), ran.out
     assert ran.code == 128 + 13 and ran.seconds < SLACK + 1
 
 

@@ -13,6 +13,7 @@ from tests.support import marked_survivors, process_stat, wait_until
 
 # Not a leader of its own session, so somebody could continue it: otherwise the kernel ignores SIGTSTP.
 JOB = {"start_new_session": False, "process_group": 0}
+STOPPED = {"T", "D"}  # D: a shell that waits in vfork(2) for its child, which is stopped before its exec
 # Work that a stop interrupts: a `sleep` is over at its hour, stopped or not.
 WORK = "for i in 1 2 3 4 5 6; do sleep 0.1; done"
 
@@ -58,9 +59,9 @@ def test_arrea_and_its_commands_stop_and_go_on() -> None:
     with started("run", "-q", "-p3", *words, **JOB) as running:
         wait_for_commands(running, 3)
         stop(running)
-        assert set(commands(running).values()) == {"T"} and len(commands(running)) >= 5
+        assert len(commands(running)) >= 5 and set(commands(running).values()) <= STOPPED
         time.sleep(0.5)
-        assert set(commands(running).values()) == {"T"}
+        assert set(commands(running).values()) <= STOPPED
         running.signal(signal.SIGCONT)
         assert wait_until(lambda: "T" not in states(running).values(), 5), states(running)
         assert running.process.stdout
@@ -181,7 +182,7 @@ def test_with_many_that_come_and_go(tmp_path: Path) -> None:
         wait_for_commands(running, 1)
         for _ in range(10):
             stop(running)
-            assert wait_until(lambda: set(commands(running).values()) <= {"T", "Z"}, 1), commands(running)
+            assert wait_until(lambda: set(commands(running).values()) <= {*STOPPED, "Z"}, 1)
             running.signal(signal.SIGCONT)
             time.sleep(0.03)
         assert running.end()[:3] == (0, b"", "")

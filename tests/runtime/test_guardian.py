@@ -43,7 +43,7 @@ def unwatch(fd):
 
 def tend(seconds=0.01):
     for fd, _ in epoll.poll(seconds):
-        assert guardian.on_ready(fd)
+        guardian.on_ready(fd)
 
 def pair():
     return sorted(pid for pid, _ in signed_in(guardian.roster.fd))
@@ -53,14 +53,17 @@ def starts():
     while len(pair()) < 2 or guardian._starter >= 0:
         tend()
 
+def command_line(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
 def guardians():
-    # A pipe to `ps` would do, but this one is quick.
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            words = open(f"/proc/{name}/cmdline", "rb").read().split(b"\\0")
-        except OSError:
-            continue
+        words = command_line(name).split(b"\\0")
         if words[-2:] == [b"arrea-guardian", b""] and words[-4] == b"%d" % os.getpid():
             found.append(int(name))
     return found
@@ -318,7 +321,7 @@ run("exec sleep " + MARK)
 child = os.fork()
 if child == 0:
     os.execve("/bin/sleep", ["sleep", "60.25"], {})
-while b"sleep" not in open(f"/proc/{child}/cmdline", "rb").read():
+while b"sleep" not in command_line(child):
     time.sleep(0.001)
 say(child)
 """
@@ -487,6 +490,17 @@ def test_those_that_obey_sigterm_get_time_for_it(mark: str, tmp_path: Path) -> N
     assert log.read_text().split() == ["asked", "done"]
 
 
+def test_one_that_is_stopped_gets_its_sigterm(mark: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    command = f"trap 'echo asked >>{log}; exit' TERM; kill -STOP $$; exec sleep {mark}"
+    with Host(mark, UP + f"pid = run({command!r})[1]\nsay(pid)\n" + READY) as host:
+        leader = int(host.line())
+        pid, _ = ready(host)
+        assert wait_until(lambda: (process_stat(leader) or "??")[1] == "T")
+        kill(host, mark, pid)
+    assert log.read_text() == "asked\n"
+
+
 def test_a_shell_whose_command_is_ended_does_not_go_on_to_the_next(mark: str, tmp_path: Path) -> None:
     """It is signalled before its child."""
     log = tmp_path / "log"
@@ -580,13 +594,14 @@ run("exec sleep " + MARK, 1)
 
 
 def test_another_attempt_of_the_same_task_goes_on(mark: str) -> None:
-    """Its number is part of its marks, and so is the end of its index."""
-    script = "guardian.roster.open(b'0123456789ab:1', 2)\n"
+    """The number of the attempt is part of its marks, and each mark counts as a whole."""
+    script = "for index in (1, 2): guardian.roster.open(b'0123456789ab:%d' % index, index)\n"
     others = [
-        ("0123456789ab:1", "1"),
-        ("0123456789ab:1", "22"),
-        ("0123456789ab:12", "2"),
-        ("x0123456789ab:1", "2"),
+        ("0123456789ab:1", "2"),
+        ("0123456789ab:2", "1"),
+        ("0123456789ab:2", "22"),
+        ("0123456789ab:22", "2"),
+        ("x0123456789ab:2", "2"),
     ]
     with Host(mark, UP + script + READY) as host:
         pid, _ = ready(host)
@@ -659,7 +674,7 @@ class Loop:
         while not predicate():
             assert time.monotonic() < deadline
             for fd, _ in self._epoll.poll(0.02):
-                assert self.guardian.on_ready(fd)
+                self.guardian.on_ready(fd)
 
     def close(self) -> None:
         self.guardian.dismiss()
@@ -715,6 +730,15 @@ def test_an_interpreter_that_fails_is_tried_again_and_what_it_said_is_told(
     assert loop.guardian.problem is None
     loop.until(lambda: loop.guardian.problem)
     assert "(it is broken)" in str(loop.guardian.problem)
+
+
+def test_an_event_of_the_last_pair_does_nothing_to_the_next(loop: Loop) -> None:
+    """Descriptors get the numbers of closed ones, and the loop may have seen both in one look."""
+    loop.guardian.start()
+    for fd in (loop.guardian._pipe, loop.guardian._starter):
+        assert loop.guardian.on_ready(fd)
+    loop.until(lambda: len(signed_in(loop.guardian.roster.fd)) == 2 and loop.guardian._starter < 0)
+    assert not loop.guardian.on_ready(0)
 
 
 def test_a_guardian_of_another_version_refuses(loop: Loop) -> None:

@@ -1,12 +1,28 @@
 """The public API as users call it: checked by mypy --strict, never run."""
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, assert_type
 
 import arrea
-from arrea import Batch, BatchResult, Engine, Output, Policy, Result, Stream, Task, TaskError, Usage, policies
+from arrea import (
+    AsyncStream,
+    Batch,
+    BatchResult,
+    Engine,
+    Event,
+    Output,
+    Policy,
+    Result,
+    Stats,
+    Stream,
+    Subscription,
+    Task,
+    TaskError,
+    Usage,
+    policies,
+)
 
 
 def one() -> None:
@@ -119,6 +135,92 @@ def an_engine_of_its_own() -> None:
         assert_type(engine.stream(["true"]), Stream)
         assert_type(engine.submit(["true"]), Batch)
     engine.close()
+
+
+async def with_coroutines() -> None:
+    assert_type(await arrea.execute_async("true", timeout="5s", check=True), Result)
+    assert_type(await arrea.run_async(["true"], workers=2), BatchResult)
+    assert_type(await arrea.run_async(commands_one_by_one()), BatchResult)
+    stream = arrea.stream_async(commands_one_by_one(), policy="once")
+    assert_type(stream, AsyncStream)
+    async with stream as results:
+        async for result in results:
+            assert_type(result, Result)
+    assert_type(await anext(arrea.stream_async(["true"])), Result)
+    batch = arrea.submit(["true"])
+    assert_type(await batch.wait_async(timeout="5s"), BatchResult)
+    async for result in batch:
+        assert_type(result, Result)
+    async with Engine(name="service") as engine:
+        assert_type(engine, Engine)
+        assert_type(await engine.execute_async("true"), Result)
+        assert_type(await engine.run_async(["true"]), BatchResult)
+        assert_type(engine.stream_async(["true"]), AsyncStream)
+    await arrea.run_async(5)  # type: ignore[arg-type]
+    await arrea.run_async(["true"], workrs=2)  # type: ignore[call-arg]
+    arrea.run(commands_one_by_one())  # type: ignore[arg-type]
+
+
+async def commands_one_by_one() -> AsyncIterator[str]:
+    yield "true"
+
+
+def events() -> None:
+    subscription = arrea.subscribe(types=["finished", "error"], batch_id="x")
+    assert_type(subscription, Subscription)
+    assert_type(subscription.get("1s"), Event | None)
+    for event in subscription:
+        assert_type(event, Event)
+        assert_type(event.type, str)
+        assert_type(event.batch_id, str | None)
+        assert_type(event.worker_id, str | None)
+        assert_type(event.index, int | None)
+        assert_type(event.at, datetime.datetime)
+        assert_type(event.sequence, int)
+        assert_type(event.fields, dict[str, Any])
+        assert_type(event.reason, Any)
+    with arrea.subscribe(print) as told:
+        assert_type(told.pending, int)
+    arrea.unsubscribe(told)
+    arrea.unsubscribe(print)
+    arrea.run(["true"], on_output=told_of)
+    arrea.subscribe(5)  # type: ignore[arg-type]
+    arrea.subscribe(types=5)  # type: ignore[arg-type]
+    arrea.run(["true"], on_output=5)  # type: ignore[arg-type]
+
+
+async def events_for_coroutines() -> None:
+    async with arrea.subscribe() as subscription:
+        async for event in subscription:
+            assert_type(event, Event)
+
+
+def told_of(event: Event) -> None:
+    assert_type(event.chunk, Any)
+
+
+def counts() -> None:
+    assert_type(arrea.stats(), Stats)
+    assert_type(arrea.stats().completed_tasks, int)
+    assert_type(arrea.max_workers(), int)
+    with Engine() as engine:
+        assert_type(engine.stats().queued_tasks, int)
+        assert_type([task.elapsed_ms for task in engine.running()], list[float])
+
+
+def configuration() -> None:
+    arrea.configure(max_workers=5, kill_grace="1s", shell=None, log_level="error")
+    arrea.configure({"max_workers": 5})
+    assert_type(arrea.Config.get("max_workers"), Any)
+    assert_type(arrea.Config.source("max_workers"), str)
+    assert_type(arrea.Config.all(), dict[str, Any])
+    arrea.Config.set("max_workers", 5)
+    arrea.Config.unset("max_workers")
+    arrea.Config.reload()
+    with Engine(max_workers=2) as engine:
+        engine.config.set("max_workers", 5)
+    arrea.configure(max_worker=5)  # type: ignore[call-arg]
+    arrea.configure(max_workers="5")  # type: ignore[arg-type]
 
 
 def handler(error: TaskError, retry_count: int, context: policies.PolicyContext) -> str:

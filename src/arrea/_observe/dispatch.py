@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 AT_ONCE = 64  # events of one mailbox before the next one has its turn
 MOST_CALLS = 1000  # log lines that wait; of more, the oldest go
 STOP_WITHIN_S = 1.0
+NEVER = float("inf")
 
 
 class Served:
@@ -46,7 +47,9 @@ class Served:
 
     def stand_in_line(self) -> None:
         """From the reactor's thread: something came."""
-        if not self.waits:
+        if self.waits:
+            self.dispatcher.ensure_thread()  # when it was enqueued there may have been no room for one
+        else:
             self.waits = True
             self.dispatcher.enqueue(self)
 
@@ -78,16 +81,16 @@ class Dispatcher:
         self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque(maxlen=MOST_CALLS)
         self._thread: threading.Thread | None = None
         self._starting = threading.RLock()
-        self._stop_by: float | None = None
+        self._stop_by = NEVER
 
     def serve(
         self, box: Mailbox, tell: Callable[[Emit], object], report: Callable[[BaseException], None]
     ) -> None:
         box.watchers.append(Served(box, tell, report, self).stand_in_line)
-        self._ensure_thread()
+        self.ensure_thread()
 
     def enqueue(self, served: Served | None) -> None:
-        self._ensure_thread()
+        self.ensure_thread()
         self._queue.put(served)
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
@@ -100,33 +103,37 @@ class Dispatcher:
     def begin_stop(self) -> None:
         """What waits is told within `STOP_WITHIN_S`, the rest never."""
         with self._starting:
-            if self._stop_by is None:
-                self._stop_by = time.monotonic() + STOP_WITHIN_S
+            self._stop_by = min(self._stop_by, time.monotonic() + STOP_WITHIN_S)
         self._queue.put(None)
 
     def stop(self) -> None:
+        """The same, and waits for that."""
         self.begin_stop()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(STOP_WITHIN_S)
+            thread.join(max(0.0, self._stop_by - time.monotonic()))
 
     @property
     def ended(self) -> bool:
         return self._thread is None or not self._thread.is_alive()
 
     @property
+    def _stopping(self) -> bool:
+        return self._stop_by < NEVER
+
+    @property
     def too_late(self) -> bool:
-        return self._stop_by is not None and time.monotonic() > self._stop_by
+        return time.monotonic() > self._stop_by
 
     # ── the thread ────────────────────────────────────────────────────────────────────────────────
 
-    def _ensure_thread(self) -> None:
+    def ensure_thread(self) -> None:
         if self._thread is None:
             with self._starting:
                 self._start_thread()
 
     def _start_thread(self) -> None:
-        if self._thread is not None or self._stop_by is not None:
+        if self._thread is not None or self._stopping:
             return
         thread = threading.Thread(target=self._run, name="arrea-observer", daemon=True)
         try:
@@ -141,7 +148,7 @@ class Dispatcher:
             if served is not None:
                 served.tell_some()
             self._run_calls()
-            if self._stop_by is not None and self._queue.empty():
+            if self._stopping and self._queue.empty():
                 return
 
     def _run_calls(self) -> None:

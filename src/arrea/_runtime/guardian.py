@@ -75,10 +75,9 @@ class Guardian:
         if fd not in (self._starter, self._pipe):
             return False
         with self._lock:
-            if fd == self._starter:
-                self._drop_starter()
-            elif fd == self._pipe:
-                self._listen()
+            # What the loop saw may have been one of the last pair, which had the same number.
+            if fd in (self._starter, self._pipe) and _is_ready(fd, 0):
+                self._take(fd)
         return True
 
     def dismiss(self) -> None:
@@ -140,8 +139,11 @@ class Guardian:
 
     # ── ending ────────────────────────────────────────────────────────────────────────────────────
 
-    def _listen(self) -> None:
-        """They say why they fail; or all are gone, though nobody dismissed them: another pair, at once."""
+    def _take(self, fd: int) -> None:
+        """The starter has ended; they say why they fail; or all are gone, undismissed: another pair, at once."""
+        if fd == self._starter:
+            self._drop_starter()
+            return
         if self._read():
             return
         self._let_go()

@@ -68,7 +68,8 @@ def _retries(policy: Policy) -> bool:
 
 
 def _retry_on(values: list[str]) -> list[int | str]:
-    """
+    """What the values of the flag say together.
+
     >>> _retry_on(["1,75", "SIGSEGV, timeout"])
     [1, 75, 'SIGSEGV', 'timeout']
     """

@@ -27,9 +27,9 @@ FLAGS = (
     Flag("--timeout", "of each attempt: milliseconds, or 500ms, 5s, 2m, 1.5h", "TIME"),
     Flag("--deadline", "of the whole batch", "TIME"),
     Flag("--policy", "on failure: retry, stop, continue, strict, tolerant, once (default)", "NAME"),
-    Flag("--retries", "tries after the first (default: 0)", "N"),
+    Flag("--retries", "tries after the first (default: 0; as configured, 3, with --retry-on)", "N"),
     Flag("--retry-delay", "before each retry (default: 1s)", "TIME"),
-    Flag("--retry-on", "only these: exit codes, signals, timeout (1,75,SIGSEGV; repeatable)", "WHAT", many=True),
+    Flag("--retry-on", "retry only on exit codes, signals, error codes: 1,75,SIGSEGV,timeout", "WHAT", many=True),
     Flag("--backoff", "delays stay the same (constant), or double (exponential)", "HOW"),
     Flag("--halt", "at the first failure: now kills what runs, soon lets it finish", "now|soon"),
     Flag("--max-failures", "the same at the Nth failure, or at N percent; soon without --halt", "N|N%"),
@@ -77,7 +77,7 @@ def run(words: Sequence[str]) -> int:
         given = parse(words, FLAGS)
         if given.has("--help"):
             return say(HELP.format(flags=flags_help(FLAGS)))
-        return _run(given, source_of(given))
+        return _run(given)
     except WrongLines as error:
         return _refused(error.lines)
     except ArreaError as error:
@@ -96,9 +96,11 @@ def _refused(lines: list[str]) -> int:
     return WRONG_USAGE
 
 
-def _run(given: Arguments, source: Source) -> int:
+def _run(given: Arguments) -> int:
+    """What flags say is checked first: to open a source may take as long as somebody else likes."""
     look, engine = Look(given), engine_of(given)
     options = task_options(given, engine)
+    source = source_of(given)
     if given.has("--dry-run"):
         return _dry_run(given, source, engine, options)
     if not source.is_list:  # a list is checked by the engine

@@ -179,7 +179,8 @@ class Given:
         return _Checking(self, prepare, wrong).count()
 
     def place(self, number: int, element: Element) -> str:
-        """
+        """How messages name one.
+
         >>> Given([]).place(1, "make all"), Given([]).place(1, ["make", "all"])
         ("-c 'make all'", "-- ['make', 'all']")
         """
