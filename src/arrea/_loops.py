@@ -11,8 +11,6 @@ import sys
 from collections import deque
 from weakref import WeakValueDictionary
 
-from arrea._subscription import BREATHE_AFTER
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
 
 # As good as never; not infinity, which event loops don't take.
 NEVER_S = 100 * 365.25 * 86_400.0
+BREATHE_AFTER = 32  # times that a coroutine finds what it waits for before others on its loop have their turn
 
 
 class Link:

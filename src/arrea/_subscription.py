@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from arrea._observe.bus import Bus
     from arrea._observe.mailbox import Mailbox
 
-BREATHE_AFTER = 32  # events that an async loop takes before others on its event loop have their turn
-
 
 class Subscription:
     """Events of an engine, from now on. Iterate over it (`for` or `async for`), or take them one by one with `get`.
@@ -124,6 +122,9 @@ class Subscription:
         return event or box.take()
 
     async def _breathe(self) -> None:
+        """Others on the loop have their turn now and then, however many events there are."""
+        from arrea._loops import BREATHE_AFTER
+
         self._breath += 1
         if self._breath % BREATHE_AFTER == 0:
             from asyncio import sleep

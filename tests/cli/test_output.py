@@ -131,8 +131,9 @@ def test_a_terminal_stays_one_for_one_command() -> None:
 # ── nobody takes it ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_full_device() -> None:
-    ran = shell("$ARREA run -p4 -c 'echo a' -c 'sleep 30' -c 'sleep 30' >/dev/full")
+@pytest.mark.parametrize("flags", ["", "--tag", "--output=ordered"])
+def test_a_full_device(flags: str) -> None:
+    ran = shell(f"$ARREA run {flags} -p4 -c 'echo a' -c 'sleep 30' -c 'sleep 30' >/dev/full")
     assert ran.code == 1 and ran.seconds < SLACK + 1
     assert ran.err == "arrea run: can't write the output: No space left on device; what still ran was ended\n"
 

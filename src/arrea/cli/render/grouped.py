@@ -17,6 +17,7 @@ class Nothing:
     """Shows no output: it isn't wanted, or the command writes it itself."""
 
     options: Mapping[str, Any] = {}
+    wants_all = False
 
     def fed(self, commands: list[Element] | Iterator[Element]) -> list[Element] | Iterator[Element]:
         return commands
@@ -26,9 +27,6 @@ class Nothing:
 
     def flush(self) -> None:
         """There is nothing."""
-
-    def show_never_begun(self, results: Iterator[Result]) -> None:
-        """They have no output."""
 
 
 class Grouped(Nothing):

@@ -12,7 +12,6 @@ from arrea.cli.streams import Together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
     from arrea._model.errors import TaskError
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 class JsonLines(Nothing):
     """Writes an object for each result. `output`: whether with stdout and stderr of the command."""
+
+    wants_all = True
 
     def __init__(self, *, output: bool) -> None:
         self._output = output
@@ -32,10 +33,6 @@ class JsonLines(Nothing):
 
     def flush(self) -> None:
         self._stdout.flush()
-
-    def show_never_begun(self, results: Iterator[Result]) -> None:
-        for result in results:
-            self.show(result)
 
 
 def line_of(value: dict[str, Any]) -> bytes:

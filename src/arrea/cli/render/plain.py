@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from arrea.cli.sources import Element
 
     class Shown(Protocol):
-        """How the commands' output is shown. `options`: those of the batch that it needs."""
+        """How the commands' output is shown.
+
+        options: those of the batch that it needs. wants_all: also the results of what never began.
+        """
 
         @property
         def options(self) -> Mapping[str, Any]: ...
+        @property
+        def wants_all(self) -> bool: ...
 
         def fed(self, commands: list[Element] | Iterator[Element]) -> list[Element] | Iterator[Element]:
             """What the engine gets; whoever has to know the commands' names looks at them here."""
@@ -36,10 +41,6 @@ if TYPE_CHECKING:
 
         def flush(self) -> None:
             """Writes what was held back to be written together."""
-            ...
-
-        def show_never_begun(self, results: Iterator[Result]) -> None:
-            """Those that nobody else tells of, in the order of input."""
             ...
 
 
@@ -112,12 +113,19 @@ class Plain:
 
     def never_begun(self, results: Iterator[Result]) -> None:
         """What a stopped batch left in a file: the engine never saw it, so it has no results of its own."""
-        left = 0 if self.total is None else self.total - self.done
-        if left > 0:
-            self._shown.show_never_begun(results)
-            self.done += left
-            self.failed += left
-            self.not_started += left
+        if self.total is None or self.done >= self.total:
+            return
+        if not self._shown.wants_all:
+            self._count_never_begun(self.total - self.done)
+            return
+        for result in results:
+            self._shown.show(result)
+            self._count_never_begun(1)
+
+    def _count_never_begun(self, count: int) -> None:
+        self.done += count
+        self.failed += count
+        self.not_started += count
 
     # ── progress and summary ──────────────────────────────────────────────────────────────────────
 
