@@ -35,7 +35,7 @@ class Feeder:
     def __init__(self, batch: Batch, feed: AsyncFeed) -> None:
         self._batch = batch
         self._feed = feed
-        self._begun = self._stopped = False
+        self._begun = self._stopped = self._closing = False
         self._loop = asyncio.get_running_loop()
         self._coroutine = self._feed_all()
         self._task = self._loop.create_task(self._coroutine, name=f"arrea feeds {batch.id}")
@@ -54,10 +54,14 @@ class Feeder:
             return
         self._stopped = True
         try:
-            self._loop.call_soon_threadsafe(self._task.cancel)
+            self._loop.call_soon_threadsafe(self._interrupt)
         except RuntimeError:  # the loop is closed
             if not self._begun:
                 self._coroutine.close()  # or it would complain that it was never awaited
+
+    def _interrupt(self) -> None:
+        if not self._closing:
+            self._task.cancel()
 
     async def _feed_all(self) -> None:
         self._begun = True
@@ -68,6 +72,7 @@ class Feeder:
             return
         except BaseException as error:  # noqa: BLE001 - SystemExit of the source: whoever waits gets it
             self._tell(error)
+        self._closing = True
         try:
             await self._feed.close()
         except BaseException as error:  # noqa: BLE001

@@ -17,7 +17,7 @@ from tests.faults.conftest import GRACE_MS
 from tests.support import wait_until
 
 STUBBORN = "trap '' TERM; sleep {0}"
-ENDED_S = GRACE_MS / 1000.0 + 1.0
+ENDED_S = GRACE_MS / 1000.0 + 1.0 + 0.2  # the last is the busy machine's
 
 
 async def collected(stream: arrea.AsyncStream) -> list[arrea.Result]:
@@ -89,7 +89,7 @@ def test_what_ignores_sigterm_has_the_whole_grace(door: Door, engine: Engine, ma
         await started(engine)
         await asyncio.sleep(0.05)
         assert GRACE_MS / 1000.0 * 0.9 < await cancelled(task) < ENDED_S
-        assert survivors(mark) == []
+        assert wait_until(lambda: not survivors(mark), timeout=1.0)
 
     asyncio.run(main())
 
@@ -160,8 +160,9 @@ def test_cancelled_five_hundred_times_at_random_points(mark: str) -> None:
             for _ in range(20):
                 await asyncio.gather(*(cancel_at_random(engine, mark, chance) for _ in range(25)))
                 # What was killed by a second cancellation may take its last second; everything else is gone.
-                assert await asyncio.to_thread(wait_until, lambda: not engine.running(), 2.0)
-                assert survivors(mark) == []
+                assert await asyncio.to_thread(
+                    wait_until, lambda: not (engine.running() or survivors(mark)), 2.0
+                )
             assert (await engine.execute_async("echo x")).unwrap().stdout == "x\n"
 
     asyncio.run(main())

@@ -165,6 +165,18 @@ def test_one_that_waits_for_room_is_closed_when_the_batch_ends(engine: Engine, m
     asyncio.run(main())
 
 
+@at_each_door
+def test_one_that_waits_for_room_may_clean_up_when_the_batch_stops(door: Door, engine: Engine) -> None:
+    endless = Source(["sleep 0.1; exit 3"] * 10_000)
+
+    async def main() -> None:
+        call = engine.run_async if door is run else lambda *a, **o: collect(engine.stream_async(*a, **o))
+        assert not all(result.success for result in await call(endless(), policy="stop", workers=2))
+        assert endless.ended == ["GeneratorExit", "cleaned up"]
+
+    asyncio.run(main())
+
+
 def test_a_stream_that_is_left_closes_its_source(engine: Engine, mark: str) -> None:
     source = Source(["true", f"sleep {mark}"], then=for_ever)
 

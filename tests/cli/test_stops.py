@@ -59,7 +59,8 @@ def test_arrea_and_its_commands_stop_and_go_on() -> None:
     with started("run", "-q", "-p3", *words, **JOB) as running:
         wait_for_commands(running, 3)
         stop(running)
-        assert len(commands(running)) >= 5 and set(commands(running).values()) <= STOPPED
+        assert len(commands(running)) >= 5
+        assert wait_until(lambda: set(commands(running).values()) <= STOPPED, 1), commands(running)
         time.sleep(0.5)
         assert set(commands(running).values()) <= STOPPED
         running.signal(signal.SIGCONT)

@@ -283,8 +283,10 @@ def test_a_stuck_one_keeps_nobody_else_from_anything(
 @pytest.mark.slow
 def test_commands_that_exited_are_let_go_when_it_is_stuck(engine: Engine, stuck: Stuck) -> None:
     """After five seconds their slots are free again."""
-    batch = engine.submit([MUCH, *["head -c 60000 /dev/zero"] * 5], on_output=stuck, workers=6, timeout=None)
+    later = "sleep 0.3; head -c 60000 /dev/zero"  # when more waits than may
+    batch = engine.submit([MUCH, *[later] * 5], on_output=stuck, workers=6, timeout=None)
     assert stuck.entered.wait(5)
+    assert wait_until(lambda: engine.stats().active_workers == 6)
     began = time.monotonic()
     assert wait_until(lambda: engine.stats().active_workers == 1, timeout=10)
     assert 3 < time.monotonic() - began < 8

@@ -336,17 +336,23 @@ def test_without_descriptors_it_is_started_later(mark: str) -> None:
     script = """
 import resource
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, hard))
-guardian.start()
-assert childless()
-resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-while len(pair()) < 2:
-    guardian.start()
-    tend()
-assert guardian.problem is None
-guardian.dismiss()
+for free in range(4):
+    guardian = Guardian(watch, unwatch)
+    before = os.listdir("/proc/self/fd")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(before) - 1 + free, hard))
+    for _ in range(20):  # so many tasks ask at once
+        guardian.start()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if guardian._pipe < 0:
+        assert childless() and os.listdir("/proc/self/fd") == before
+    while len(pair()) < 2:
+        guardian.start()
+        tend()
+    assert guardian.problem is None
+    guardian.dismiss()
+    assert guardians() == [] and childless()
 """
-    run_host(mark, PRELUDE + script)
+    run_host(mark, PRELUDE + "guardian.dismiss()\n" + script)
 
 
 # ── one of the pair, or both ─────────────────────────────────────────────────────────────────────
@@ -730,6 +736,20 @@ def test_an_interpreter_that_fails_is_tried_again_and_what_it_said_is_told(
     assert loop.guardian.problem is None
     loop.until(lambda: loop.guardian.problem)
     assert "(it is broken)" in str(loop.guardian.problem)
+
+
+def test_where_it_cannot_be_watched_it_is_started_later(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = open_descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.guardian, "_watch", refuse)
+        loop.guardian.start()
+    assert guardians_of(os.getpid()) == []
+    assert open_descriptors() == before
+    assert wait_until(lambda: loop.guardian.start() or loop.guardian._pipe >= 0)  # type: ignore[func-returns-value]
+    assert loop.guardian.problem is None
 
 
 def test_an_event_of_the_last_pair_does_nothing_to_the_next(loop: Loop) -> None:

@@ -15,7 +15,7 @@ RUNNING_SHOWN = 20
 
 def tell_state(engine: Engine, total: int | None) -> None:
     """`total`: how many commands there are, None if nobody knows; then only those that were read are counted."""
-    running = engine.running()
+    running = sorted(engine.running(), key=lambda task: task.index)
     lines = [_counts(engine.stats(), len(running), total)]
     lines += [_line(task) for task in running[:RUNNING_SHOWN]]
     if len(running) > RUNNING_SHOWN:
