@@ -23,7 +23,7 @@ from arrea._model.policy import parse_policy
 from arrea._prepare.options import TASK_OPTIONS
 from arrea._prepare.plan import Preparer
 from arrea._runtime.reactor import Reactor, clock
-from arrea._sources import is_async, iterator_of
+from arrea._sources import async_iterator_of, is_async, iterator_of
 from arrea._telling import Telling
 
 TYPE_CHECKING = False
@@ -179,7 +179,7 @@ class Engine:
             from arrea._feed import AsyncFeed
 
             preparer = self._preparer(options)
-            return self._prepared(preparer, [], AsyncFeed(preparer, aiter(commands)))
+            return self._prepared(preparer, [], AsyncFeed(preparer, async_iterator_of(commands)))
         plain: Any = commands
         return self._batch(plain, options)
 
@@ -242,6 +242,8 @@ class Engine:
             )
         if self._closed:
             raise EngineStopped("the engine was closed")
+        if self._reactor is not None and self._reactor.failure is not None:
+            raise self._reactor.failure
 
     def _running(self) -> Reactor:
         self._check_open()
@@ -249,6 +251,7 @@ class Engine:
             self._check_open()
             if self._reactor is None:
                 self._reactor = Reactor(Leader(self._registry, _chance), self._telling)
+                self._reactor.when_ended(self._telling.end)
                 self._reactor.resize(self.config.effective().max_workers)
             return self._reactor
 
@@ -285,13 +288,13 @@ class Engine:
 
     async def close_async(self) -> None:
         """`close` for coroutines: the event loop goes on meanwhile."""
-        from arrea._async import stop
+        from arrea._async import aside
 
-        self._close_doors()
-        if self._reactor is not None and self._pid == os.getpid():
-            await stop(self._reactor, self._grace_s)
-            await self._telling.all_told()
-        self.close()
+        if self._reactor is None or self._pid != os.getpid():
+            self.close()
+        else:
+            self._close_doors()
+            await aside(self.close, self._reactor.kill_all)
 
     def _close_doors(self) -> None:
         with self._starting:

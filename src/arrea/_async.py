@@ -7,6 +7,7 @@ second cancellation kills at once. A coroutine that is closed, or whose loop is,
 from __future__ import annotations
 
 import asyncio
+import threading
 from functools import partial
 from itertools import count
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from arrea._batch import Batch
     from arrea._model.result import BatchResult, Result
-    from arrea._runtime.reactor import Reactor
 
 STOP_WITHIN_S = 3.0
 
@@ -300,17 +300,25 @@ async def results(batch: Batch) -> AsyncIterator[Result]:
     batch._raise_problems()
 
 
-async def stop(reactor: Reactor, grace_s: float) -> None:
-    """Ends an engine's work without holding up the event loop. An interruption kills at once, and waits for that."""
-    reactor.begin_stop()
-    with Waiter(reactor.kill_all) as waiter, Shield():
-        reactor.when_ended(waiter)
+async def aside(work: Callable[[], object], hurry: Callable[[], object]) -> None:
+    """Does something that blocks, on a thread of its own. An interruption hurries it, and waits for it all the same."""
+    over = threading.Event()
+    watchers: list[Callable[[], object]] = []
+
+    def do() -> None:
         try:
-            await waiter.wait_for(lambda: reactor.ended, grace_s)
+            work()
+        finally:
+            over.set()
+            for watcher in list(watchers):
+                watcher()
+
+    with Waiter(hurry, watchers) as waiter, Shield():
+        threading.Thread(target=do, name="arrea-closing", daemon=True).start()
+        try:
+            await waiter.wait_for(over.is_set)
         except BaseException as error:
-            reactor.kill_all()
+            hurry()
             if not isinstance(error, GeneratorExit):
-                await waiter.wait_for(lambda: reactor.ended, STOP_WITHIN_S)
+                await waiter.wait_for(over.is_set, STOP_WITHIN_S)
             raise
-        reactor.kill_all()
-        await waiter.wait_for(lambda: reactor.ended, STOP_WITHIN_S)

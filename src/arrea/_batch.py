@@ -269,10 +269,7 @@ class Batch:
         close = self._inbox.close
         if self._feed is None or close is None:
             return
-        first, commands = self._feed.last
-        self._feed.last = (0, [])
-        late = (pulled for pulled in enumerate(commands, first) if pulled[0] >= close.total)
-        self._inbox.abandoned(late, close.stopped_by or "stop")
+        self._inbox.add_late(self._feed.untaken(close.total), close.stopped_by or "stop")
 
     # ── results ───────────────────────────────────────────────────────────────────────────────────
 

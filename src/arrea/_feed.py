@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -13,16 +15,17 @@ if TYPE_CHECKING:
 class Feed:
     """The source of an open batch; `source` is None for one that is pulled by coroutines only (`AsyncFeed`).
 
-    last: what was pulled last, with its first index. error: what the iterator raised. open: more may come.
+    error: what the iterator raised. open: more may come.
     """
 
-    __slots__ = ("_preparer", "_pulled", "_source", "error", "last", "open")
+    __slots__ = ("_preparer", "_pulled", "_recent", "_source", "error", "open")
 
     def __init__(self, preparer: Preparer, source: Iterator[object] | None) -> None:
         self._preparer = preparer
         self._source = source
         self._pulled = 0
-        self.last: tuple[int, list[Command]] = (0, [])
+        # What the engine may not have taken when its batch stops: never more than it had wanted at once.
+        self._recent: deque[tuple[int, Command]] = deque(maxlen=preparer.window)
         self.error: BaseException | None = None
         self.open = True
 
@@ -32,7 +35,6 @@ class Feed:
         What the iterator raises ends the source; it is kept in `error`.
         """
         commands: list[Command] = []
-        self.last = (self._pulled, commands)
         try:
             assert self._source is not None
             element = next(self._source)
@@ -45,8 +47,17 @@ class Feed:
         return commands
 
     def _take(self, element: object, commands: list[Command]) -> None:
-        commands.append(self._preparer.command_or_refusal(self._pulled, element))
+        command = self._preparer.command_or_refusal(self._pulled, element)
+        self._recent.append((self._pulled, command))
         self._pulled += 1
+        commands.append(command)
+
+    def untaken(self, total: int) -> list[tuple[int, Command]]:
+        """What was pulled after the first `total`; handed back once."""
+        # Copied in one step: a feeder's thread may pull at the moment. What it gets after this nobody waits for.
+        recent = list(self._recent)
+        self._recent.clear()
+        return [pulled for pulled in recent if pulled[0] >= total]
 
     def fail(self, error: BaseException) -> None:
         """No more comes; the error is for whoever waits for the batch."""
@@ -65,7 +76,6 @@ class AsyncFeed(Feed):
     async def pull_async(self) -> list[Command]:
         """The same; what the iterator raises is raised."""
         commands: list[Command] = []
-        self.last = (self._pulled, commands)
         try:
             element = await anext(self._async_source)
         except StopAsyncIteration:

@@ -27,11 +27,12 @@ class Inbox:
 
     arrived: results in the order in which they came; None for one that a `Stream` took, for it keeps nothing.
     room: how many commands an open batch wants. close, failure: how it ended; one of them is set when it is `over`.
-    watchers: called after each turn that told something.
+    ending: its end is about to be told. watchers: called after each turn that told something.
     """
 
     __slots__ = (
-        "_changed", "_epoch_ms", "_watching", "arrived", "batch_id", "close", "failure", "over", "room", "watchers",
+        "_changed", "_epoch_ms", "_watching", "arrived", "batch_id", "close", "ending", "failure", "over", "room",
+        "watchers",
     )  # fmt: skip
 
     def __init__(self, batch_id: str, epoch_ms: float) -> None:
@@ -41,6 +42,7 @@ class Inbox:
         self._watching = 0
         self.arrived: list[Result | None] = []
         self.room = 0
+        self.ending = False
         self.close: Close | None = None
         self.failure: EngineStopped | None = None
         self.over = threading.Event()
@@ -49,12 +51,14 @@ class Inbox:
     # ── on the reactor's thread ───────────────────────────────────────────────────────────────────
 
     def resolved(self, outcome: Outcome) -> None:
+        self._add(outcome)
+
+    def _add(self, outcome: Outcome) -> None:
         self.arrived.append(Result(self.batch_id, outcome, self._epoch_ms))
 
     def abandoned(self, tasks: Iterable[tuple[int, Command]], reason: str) -> None:
         for index, command in tasks:
-            error = not_started(describe(index, command.name), reason)
-            self.resolved(Outcome(index, command, error, None, 0, 0.0, None, 0.0))
+            self.resolved(_never_started(index, command, reason))
 
     def wanted(self, count: int) -> None:
         with self._changed:
@@ -78,6 +82,11 @@ class Inbox:
 
     # ── on callers' threads ───────────────────────────────────────────────────────────────────────
 
+    def add_late(self, tasks: Iterable[tuple[int, Command]], reason: str) -> None:
+        """After the end: tasks that the reactor never came to know."""
+        for index, command in tasks:
+            self._add(_never_started(index, command, reason))
+
     def used(self, count: int) -> None:
         """So many commands were fed."""
         with self._changed:
@@ -94,6 +103,11 @@ class Inbox:
                 self._watching -= 1
 
 
+def _never_started(index: int, command: Command, reason: str) -> Outcome:
+    error = not_started(describe(index, command.name), reason)
+    return Outcome(index, command, error, None, 0, 0.0, None, 0.0)
+
+
 class Relay(Inbox):
     """An inbox behind an outflow: results, and the end, come after all output that was there before them."""
 
@@ -105,7 +119,7 @@ class Relay(Inbox):
         self._ends = False
 
     def resolved(self, outcome: Outcome) -> None:
-        self._outflow.after(super().resolved, outcome)
+        self._outflow.after(self._add, outcome)
 
     def closed(self, close: Close) -> None:
         self._outflow.after(super().closed, close)

@@ -8,7 +8,7 @@ from arrea._model.task import Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Iterator
     from typing import Any, TypeGuard
 
 EXPECTED = "commands must be a list or an iterator"
@@ -25,6 +25,14 @@ def iterator_of(commands: object) -> Iterator[Any]:
     except TypeError:
         later = "; an asynchronous one is for run_async and stream_async" if is_async(commands) else ""
         raise InvalidOption("commands", f"{EXPECTED}, not {shown(commands)}{later}") from None
+
+
+def async_iterator_of(commands: AsyncIterable[Any]) -> AsyncIterator[Any]:
+    """The same for what is asynchronous."""
+    try:
+        return aiter(commands)
+    except TypeError:
+        raise InvalidOption("commands", f"commands can't be iterated over: {shown(commands)}") from None
 
 
 def is_async(commands: object) -> TypeGuard[AsyncIterable[Any]]:

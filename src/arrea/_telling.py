@@ -91,15 +91,9 @@ class Telling:
     def close(self) -> None:
         self._bus.close()
 
-    async def all_told(self) -> None:
-        """Ends the telling; until callbacks have been told everything, for a second at most, the event loop goes on."""
-        from asyncio import sleep
-
+    def end(self) -> None:
+        """The engine has ended, by itself perhaps: nobody is told anything any more, but for what is on its way."""
         self._bus.begin_close()
-        for _ in range(200):
-            if self._bus.all_told:
-                return
-            await sleep(0.005)
 
     # ── the log ───────────────────────────────────────────────────────────────────────────────────
 

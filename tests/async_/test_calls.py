@@ -189,7 +189,6 @@ def test_closing_an_engine_ends_what_is_awaited(mark: str) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.xfail(reason="Engine.close_async: an interrupted one doesn't finish, its name stays taken")
 @pytest.mark.parametrize("interrupted", ["once", "twice", "by anyio"])
 def test_closing_an_engine_that_is_interrupted_kills_and_finishes(interrupted: str, mark: str) -> None:
     import anyio

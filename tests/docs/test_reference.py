@@ -26,7 +26,9 @@ def test_events() -> None:
 
 
 def test_keys_of_the_configuration() -> None:
-    told = {names(key)[0]: (default, variable) for key, default, variable, _ in rows("configuration.md", "key")}
+    told = {
+        names(key)[0]: (default, variable) for key, default, variable, _ in rows("configuration.md", "key")
+    }
     assert list(told) == list(KEYS)
     for name, (default, variable) in told.items():
         assert variable == f"`ARREA_{name.upper()}`"

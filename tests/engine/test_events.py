@@ -21,9 +21,9 @@ def test_the_events_of_a_batch() -> None:
     told = [(event.type, event.index, event.at) for event in bench.log.of_batch(1)]
     assert told == [
         ("batch_started", None, 0),
-        ("worker_started", 0, 0),
+        ("worker_started", 0, 1),
         ("retry", 0, 1),
-        ("worker_started", 1, 1),
+        ("worker_started", 1, 11),
         ("timeout", 1, 61),
         ("killed", 1, 66),
         ("error", 1, 67),

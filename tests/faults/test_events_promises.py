@@ -24,7 +24,6 @@ def engine() -> Iterator[Engine]:
         yield engine
 
 
-@pytest.mark.xfail(reason="reactor: results are handed over before the events of the same turn are published")
 def test_whoever_has_his_results_finds_their_events_and_counts(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,14 +39,7 @@ def test_whoever_has_his_results_finds_their_events_and_counts(
     assert (len(list(events)), engine.stats().completed_tasks) == (1, 1)
 
 
-LATE = pytest.mark.xfail(
-    reason="inbox: a result told by the caller's own thread waits behind an outflow that has ended"
-)
-
-
-@pytest.mark.parametrize(
-    "on_output", [None, pytest.param(lambda event: None, marks=LATE)], ids=["plain", "on_output"]
-)
+@pytest.mark.parametrize("on_output", [None, lambda event: None], ids=["plain", "on_output"])
 def test_each_element_that_was_pulled_has_its_result(engine: Engine, on_output: Any) -> None:
     pulled = []
 
@@ -63,9 +55,6 @@ def test_each_element_that_was_pulled_has_its_result(engine: Engine, on_output: 
     assert [result.index for result in results] == pulled
 
 
-@pytest.mark.xfail(
-    reason="reactor: closing the engine lets no outflow go, so it takes five seconds or is given up"
-)
 def test_closing_does_not_wait_for_a_function_that_is_stuck(engine: Engine) -> None:
     entered, gate = threading.Event(), threading.Event()
 
@@ -88,7 +77,6 @@ def test_closing_does_not_wait_for_a_function_that_is_stuck(engine: Engine) -> N
         assert wait_until(lambda: engine._reactor is not None and engine._reactor.ended)
 
 
-@pytest.mark.xfail(reason="app: nobody ends the subscriptions of an engine that failed")
 def test_readers_do_not_wait_for_an_engine_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("scripted")
@@ -101,9 +89,6 @@ def test_readers_do_not_wait_for_an_engine_that_failed(monkeypatch: pytest.Monke
         assert events.get("1s") is None
 
 
-@pytest.mark.xfail(
-    reason="leader: a worker whose first start failed for want of room counts as started in events only"
-)
 def test_a_task_that_never_got_a_process_is_one_that_never_started() -> None:
     full = Fate(error=OSError(errno.EAGAIN, "Resource temporarily unavailable"), transient=True)
     runtime = FakeRuntime({"first": Fate(runs=1000), "second": full})
@@ -129,7 +114,6 @@ def _generator(event: Event) -> Iterator[None]:
     yield
 
 
-@pytest.mark.xfail(reason="check_callback: only plain async functions are found")
 @pytest.mark.parametrize("callback", [functools.partial(_asynchronous), _Asynchronous(), _generator])
 def test_no_callback_whose_body_would_never_run(engine: Engine, callback: Any) -> None:
     with pytest.raises(arrea.InvalidOption):

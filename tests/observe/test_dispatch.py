@@ -129,7 +129,7 @@ def test_closing_tells_what_is_there() -> None:
     bus.publish(emits("finished", 5000))
     bus.close()
     assert told.indexes == list(range(5000))
-    assert bus.all_told
+    assert bus._dispatcher.ended
 
 
 def test_closing_waits_a_second_and_what_is_not_told_then_never_is() -> None:
@@ -145,7 +145,7 @@ def test_closing_waits_a_second_and_what_is_not_told_then_never_is() -> None:
     began = time.monotonic()
     bus.close()
     assert time.monotonic() - began < STOP_WITHIN_S + 0.5
-    assert wait_until(lambda: bus.all_told, timeout=1)
+    assert wait_until(lambda: bus._dispatcher.ended, timeout=1)
     assert len(told.indexes) < 60
     assert len(box) == 0
 
@@ -159,7 +159,7 @@ def test_closing_from_a_callback_tells_the_rest_and_ends_the_thread() -> None:
 
     bus.serve(Mailbox(None, None, told), close_it, told.report)
     bus.publish(emits("finished", 50))
-    assert wait_until(lambda: bus.all_told)
+    assert wait_until(lambda: bus._dispatcher.ended)
     assert told.indexes == list(range(50))
     bus.close()
 

@@ -262,11 +262,11 @@ class Watch:
     def _spawn(self, effect: Spawn) -> None:
         number, index, attempts = effect.attempt
         batch = self._batch(number)
-        worker = batch.workers[index]
+        worker = batch.workers.setdefault(index, WorkerBook(batch.commands[index]))
         check(not batch.stopped, "a start in a stopped batch", effect.attempt)
         check(worker.ended and index not in batch.live, "two live attempts", effect.attempt)
         check(not worker.over, "a start after the end", effect.attempt)
-        check(worker.started, "a start without its event", effect.attempt)
+        check(worker.started or worker.retries == 0, "a retry without a start", effect.attempt)
         check(attempts == worker.retries + 1 <= worker.allowed, "too many attempts", effect.attempt)
         check(self._now >= worker.not_before, "a retry before its delay", effect.attempt)
         check(1 <= effect.slot <= batch.plan.workers, "slot", effect.slot, "of", batch.plan.workers)
@@ -329,8 +329,9 @@ class Watch:
         if event.index is not None:
             self._worker_event(batch, event, event.index)
         elif event.type == "batch_finished":
-            check(all(worker.over for worker in batch.workers.values()), "finished before its workers")
-            never = [index for index in range(event.fields["total"]) if index not in batch.workers]
+            started = [worker for worker in batch.workers.values() if worker.started]
+            check(all(worker.over for worker in started), "finished before its workers")
+            never = [index for index in range(event.fields["total"]) if not self._has_started(batch, index)]
             check(event.fields["not_started"] == never, "never started:", never, "told:", event.fields)
         elif event.type == "batch_progress":
             done, failed = event.fields["done"], event.fields["failed"]
@@ -339,13 +340,19 @@ class Watch:
             )
             batch.progress = (done, failed)
 
+    @staticmethod
+    def _has_started(batch: BatchBook, index: int) -> bool:
+        worker = batch.workers.get(index)
+        return worker is not None and worker.started
+
     def _worker_event(self, batch: BatchBook, event: Emit, index: int) -> None:
         if event.type == "worker_started":
-            check(index not in batch.workers, "started twice", index)
-            worker = batch.workers[index] = WorkerBook(batch.commands[index])
+            worker = batch.workers[index]
+            check(not worker.started, "started twice", index)
             worker.started = True
             return
         worker = batch.workers[index]
+        check(worker.started, event.type, "of what never started", index)
         worker.told.append(event.type)
         if event.type == "output":
             check(not worker.ended or worker.attempt in self._gone, "output of what has ended", index)
@@ -385,10 +392,14 @@ class Watch:
         batch, outcome = self._batch(effect.batch), effect.outcome
         self._settle(batch, outcome.index)
         worker = batch.workers.get(outcome.index)
-        never = worker is None or (outcome.error is not None and outcome.error.code == "not_started")
+        never = (
+            worker is None
+            or not worker.started
+            or (outcome.error is not None and outcome.error.code == "not_started")
+        )
         check(never == (outcome.attempts == 0), "attempts", outcome.attempts)
         if worker is not None:
-            check(worker.over and worker.ended, "resolved while it runs", worker.attempt)
+            check(worker.over == worker.started and worker.ended, "resolved while it runs", worker.attempt)
             check(never or outcome.attempts == worker.attempt[2], "attempts", outcome.attempts)
             self._check_outcome(batch, worker, outcome)
         if outcome.error is not None:

@@ -252,8 +252,6 @@ class Leader:
             self._refused(record, record.command.refusal, now)
             return
         workers.begin(record)
-        if record.attempts == 1 and not record.spawn_failures:
-            self._telling.worker_started(record)
         self._out.append(Spawn(record.attempt_id, batch.plan.batch_id, record.command, tokens[1].number))
 
     def _refused(self, record: WorkerRecord, error: TaskError, now: float) -> None:
@@ -271,6 +269,7 @@ class Leader:
         record = self.registry.worker(given.attempt)
         if record is not None and isinstance(record.state, Spawning):
             self.registry.slots.widen()
+            self._telling.worker_started(record)
             self._follow(record, workers.spawned(record, now))
 
     def _start_failed(self, given: StartFailed, now: float) -> None:
@@ -287,6 +286,7 @@ class Leader:
             workers.wait_for_room(record, now)
             self._timers.watch(record)
         else:
+            self._telling.worker_started(record)
             record.error = SpawnFailed(workers.name(record), given.error)
             self._failed(record, record.error, now)
 
@@ -359,13 +359,12 @@ class Leader:
     def _settle(self, record: WorkerRecord, error: TaskError | None, now: float) -> None:
         """The task is over: its only outcome goes out, its slot comes back."""
         batch = record.batch
-        started = record.attempts > 0
         self._give_back(record)
         del batch.live[record.index]
         batch.done += 1
         outcome = self._outcome(record, error, now)
         self._telling.came_further(batch)
-        if started:
+        if record.told:
             self._telling.ended(record, outcome)
         else:
             batch.unstarted.append(record.index)

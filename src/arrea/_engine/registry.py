@@ -23,11 +23,21 @@ class WorkerRecord:
     """A task from its first start to its end.
 
     attempts: how often it was started. spawn_failures: starts in a row that failed for want of room.
-    error, ending: of the last attempt that ended.
+    error, ending: of the last attempt that ended. told: that it started.
     """
 
     __slots__ = (
-        "attempts", "batch", "command", "ending", "error", "index", "spawn_failures", "started_at", "state", "tokens",
+        "attempts",
+        "batch",
+        "command",
+        "ending",
+        "error",
+        "index",
+        "spawn_failures",
+        "started_at",
+        "state",
+        "tokens",
+        "told",
     )  # fmt: skip
 
     def __init__(self, batch: BatchRecord, index: int, command: Command, now: float, state: State) -> None:
@@ -37,6 +47,7 @@ class WorkerRecord:
         self.state = state
         self.attempts = 0
         self.spawn_failures = 0
+        self.told = False
         self.tokens: tuple[Token, ...] = ()
         self.started_at = now
         self.ending: Ending | None = None

@@ -71,6 +71,10 @@ class Telling:
     # ── workers ───────────────────────────────────────────────────────────────────────────────────
 
     def worker_started(self, record: WorkerRecord) -> None:
+        """Once: at its first process, or when that is known never to come."""
+        if record.told:
+            return
+        record.told = True
         command = record.command
         self._emit("worker_started", record.batch, record.index, label=command.label, command=command.text)
 

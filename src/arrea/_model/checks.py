@@ -14,6 +14,7 @@ from arrea._model.text import printable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any
 
 # More than any machine has tasks for; beyond it a number is a mistake.
 LARGEST_COUNT = 1_000_000_000
@@ -54,17 +55,26 @@ def share(value: object, option: str) -> float:
     return float(value)
 
 
-CO_COROUTINE = 0x80  # of code objects; `inspect`, which names it, takes 10 ms to import
+# Of code objects: generators, coroutines, asynchronous generators. `inspect`, which names them, takes 10 ms to import.
+RUN_LATER = 0x20 | 0x80 | 0x200
 
 
 def check_callback(value: object, option: str) -> Callable[..., object]:
-    """A function that is called and not awaited: what an async one hands back nobody would run."""
+    """A function that is called and not awaited: what an async one, or a generator, hands back nobody would run."""
     if not callable(value):
         raise InvalidOption(option, f"{option} must be a function, not {shown(value)}")
-    flags = getattr(getattr(value, "__code__", None), "co_flags", 0)
-    if flags & CO_COROUTINE:
+    if _flags_of(value) & RUN_LATER:
         raise InvalidOption(option, f"{option} must be a plain function, not an async one: {shown(value)}")
     return value
+
+
+def _flags_of(function: Any) -> int:
+    """Of its code, if it has any in Python; also of an object's `__call__`, and of what `functools.partial` wraps."""
+    while not hasattr(function, "__code__") and hasattr(function, "func"):
+        function = function.func
+    if not hasattr(function, "__code__"):
+        function = getattr(type(function), "__call__", None)  # noqa: B004 - the function itself is wanted
+    return int(getattr(getattr(function, "__code__", None), "co_flags", 0))
 
 
 def known(names: Iterable[object], allowed: Iterable[str], what: str = "option") -> None:

@@ -107,8 +107,3 @@ class Bus:
         """The same, and waits for that."""
         self.begin_close()
         self._dispatcher.stop()
-
-    @property
-    def all_told(self) -> bool:
-        """After `begin_close`: whether the callbacks have been told all that there was."""
-        return self._dispatcher.ended

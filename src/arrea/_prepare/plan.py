@@ -43,6 +43,7 @@ class Preparer:
         self._batch = {name: value for name, value in options.items() if name in BATCH_OPTIONS}
         self._options = Options(self._given, config, default_policy)
         self._label = check_label(options.get("label"))
+        self.window = config.max_commands_per_batch or 500
         self.on_output = _listener(options.get("on_output"))
 
     # ── elements ──────────────────────────────────────────────────────────────────────────────────
@@ -119,7 +120,7 @@ class Preparer:
             deadline_ms=deadline,
             kill_grace_ms=self._config.kill_grace_ms,
             open=open,
-            window=self._config.max_commands_per_batch or 500,
+            window=self.window,
         )
 
 

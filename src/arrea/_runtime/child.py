@@ -36,6 +36,7 @@ WARNINGS_BYTES = 262_144
 # What is read for that: the default `max_output_bytes`. More may be a whole disk, and everybody would wait for it.
 WARNINGS_MOST_BYTES = 8 * 2**20
 NEVER = -1  # no process has this start time
+STANDING = "TtZX"  # states of processes that are stopped, traced or dead
 
 
 def task_of(spawn: Spawn) -> bytes:
@@ -188,10 +189,14 @@ class Child:
         for process in strays:
             _send(process, SIGKILL)
 
-    def pause(self, look: Look) -> None:
-        """Stops it and its family, where nobody can catch it."""
-        if self.exited_at is None:
-            self._send_all(SIGSTOP, self._seen(look))
+    def pause(self, census: Census) -> int:
+        """Stops it and its family, where nobody can catch it; how many were seen that weren't stopped yet."""
+        leader = census.processes.get(self.pid)
+        family = self.family(census) + ([] if leader is None else [leader])
+        moving = [process for process in family if process.state not in STANDING]
+        if moving:
+            self._send_all(SIGSTOP, moving)
+        return len(moving)
 
     def proceed(self, look: Look) -> None:
         self._send_all(SIGCONT, self._seen(look))

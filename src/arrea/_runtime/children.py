@@ -41,6 +41,7 @@ FRESH_MS = 10.0
 # After a read of half a pipe, commands are taken to print much, and watched from their start, for so long.
 MUCH_BYTES, EAGER_MS = 32_768, 1000.0
 MOST_PIPE_READS = 4  # of 256 KiB: the most that a pipe holds (pipe(7), pipe-max-size)
+MOST_LOOKS = 20
 KILL_AGAIN_MS = 10.0
 KILL_AGAIN_MOST_MS = 100.0
 READABLE, ENDED = select.EPOLLIN, select.EPOLLHUP | select.EPOLLERR
@@ -166,6 +167,9 @@ class Children:
         if fd == child.pidfd:
             self._on_exit(child, now)
             return True
+        if child.outflow is not None and child.outflow.full:
+            self._hold(child, now)
+            return False
         self._read(child, fd, now, bool(mask & ENDED))
         return False
 
@@ -354,8 +358,10 @@ class Children:
 
     def stop_all(self) -> None:
         """SIGSTOP to all that runs. Not SIGTSTP: the kernel keeps that from sessions without a terminal."""
-        for child in self._running.values():
-            child.pause(self._look_around)
+        for _ in range(MOST_LOOKS):  # somebody may fork while we look
+            self._census = None
+            if not sum(child.pause(self._look_around()) for child in self._running.values()):
+                break
         self._census = None
 
     def continue_all(self) -> None:

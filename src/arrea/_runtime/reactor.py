@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         """A batch's caller, told from the reactor's thread; `flush` comes once after each turn that told something."""
 
         batch_id: str
+        ending: bool
 
         def resolved(self, outcome: Outcome) -> None: ...
         def abandoned(self, tasks: Sequence[tuple[int, Command]], reason: str) -> None: ...
@@ -81,6 +82,7 @@ STOP_WITHIN_S = 3.0
 SUSPEND_WITHIN_S = 2.0
 LONGEST_SLEEP_S = 86_400.0  # epoll takes no more than 24.8 days
 NEVER = float("inf")
+FOR_CALLERS = (Resolve, Close, Want, Abandon)
 
 
 def clock() -> float:
@@ -165,8 +167,8 @@ class Reactor:
         self._post(outflow)
 
     def has_batch(self, batch_id: str) -> bool:
-        """Whether the end of this batch is still to come."""
-        return any(port.batch_id == batch_id for port in list(self._ports.values()))
+        """Whether the end of this batch is still to be told."""
+        return any(port.batch_id == batch_id and not port.ending for port in list(self._ports.values()))
 
     def running(self) -> list[Running]:
         """What runs at the moment."""
@@ -190,24 +192,25 @@ class Reactor:
 
     def stop(self, grace_s: float) -> None:
         """Ends all batches by the kill ladder, then the threads. Starts none. Safe to call twice."""
-        self.begin_stop()
+        with self._submitting:
+            self._stopping = True
         if self._thread is threading.current_thread():
             return
         try:
+            self._cancel_all(hard=False)
             self._ended.wait(grace_s)
         finally:  # also when a second Ctrl-C ends the waiting
             self.kill_all()
             self._ended.wait(STOP_WITHIN_S)
 
-    def begin_stop(self) -> None:
-        """The first half of `stop`: nothing new is taken, what runs is being ended."""
-        with self._submitting:
-            self._stopping = True
-        self._cancel_all(hard=False)
-
     def kill_all(self) -> None:
         """Ends what runs at once."""
         self._cancel_all(hard=True)
+
+    @property
+    def failure(self) -> EngineStopped | None:
+        """Why it ended by itself."""
+        return self._failure
 
     @property
     def ended(self) -> bool:
@@ -220,6 +223,8 @@ class Reactor:
 
     def _cancel_all(self, hard: bool) -> None:
         self.go_on()
+        for outflow in list(self._children.outflows.values()):
+            outflow.release()
         for number in list(self._ports):
             self.cancel(number, hard)
         self._wake()
@@ -273,9 +278,10 @@ class Reactor:
             return
         effects = self._engine.step(now, self._inputs)
         self._inputs.clear()
-        for effect in effects:
-            self._carry_out(effect, now)
-        self._observer.observe(effects)
+        told = self._carry_out_all(effects, now)
+        self._observer.observe(effects)  # before callers: whoever has a result finds it counted
+        for effect in told:
+            self._tell_port(effect)
         for port in self._touched.values():
             port.flush()
         self._touched.clear()
@@ -365,16 +371,25 @@ class Reactor:
 
     # ── effects ───────────────────────────────────────────────────────────────────────────────────
 
+    def _carry_out_all(self, effects: list[Effect], now: float) -> list[Effect]:
+        """All but what is for callers, which is handed back."""
+        told: list[Effect] = []
+        for effect in effects:
+            kind = effect.__class__
+            if kind is Emit or kind is Log:
+                continue
+            if kind in FOR_CALLERS:
+                told.append(effect)
+                if isinstance(effect, Close):
+                    self._ports[effect.batch].ending = True
+            else:
+                self._carry_out(effect, now)
+        return told
+
     def _carry_out(self, effect: Effect, now: float) -> None:
         match effect:
-            case Emit() | Log():
-                return
             case Spawn():
                 self._spawners.start(effect, self._children.expect(effect))
-            case Resolve():
-                self._port(effect.batch).resolved(effect.outcome)
-            case Close() | Want() | Abandon():
-                self._tell_port(effect)
             case Terminate():
                 self._children.terminate(effect.attempt)
             case Kill():
@@ -384,8 +399,10 @@ class Reactor:
             case Ask():
                 self._callbacks.ask(effect)
 
-    def _tell_port(self, effect: Close | Want | Abandon) -> None:
+    def _tell_port(self, effect: Effect) -> None:
         match effect:
+            case Resolve():
+                self._port(effect.batch).resolved(effect.outcome)
             case Close():
                 self._port(effect.batch).closed(effect)
                 del self._ports[effect.batch]
