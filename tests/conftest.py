@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from arrea import _default
+from arrea._app import default as _default
 from tests.support import command_line, open_descriptors, process_stat, wait_until
 
 # A machine that is busy is no fault of an example; tests have a time limit of their own.

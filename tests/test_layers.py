@@ -31,8 +31,8 @@ LATE = {"asyncio", "multiprocessing", "subprocess"}
 
 # (module, what it imports at its top): why that is right.
 LATE_ALLOWED: dict[tuple[str, str], str] = {
-    ("arrea._async", "asyncio"): "imported when a caller awaits",
-    ("arrea._loops", "asyncio"): "imported when a caller awaits",
+    ("arrea._app.coroutines", "asyncio"): "imported when a caller awaits",
+    ("arrea._app.loops", "asyncio"): "imported when a caller awaits",
 }
 
 

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from arrea import policies
-    from arrea._app import Engine
-    from arrea._async import AsyncStream
-    from arrea._batch import Batch, Stream
-    from arrea._config import Config, configure
+    from arrea._app.batch import Batch, Stream
+    from arrea._app.configuration import Config, configure
+    from arrea._app.coroutines import AsyncStream
+    from arrea._app.engine import Engine
+    from arrea._app.subscription import Subscription
     from arrea._model.errors import (
         ArreaError,
         DuplicateId,
@@ -38,20 +39,19 @@ if TYPE_CHECKING:
     from arrea._model.policy import Policy
     from arrea._model.result import BatchResult, Output, Result, Stats, Usage
     from arrea._model.task import Task
-    from arrea._subscription import Subscription
 
     Commandlike = str | Sequence[str] | Task
 
 # Imported when first used, so that `import arrea` and `arrea --version` cost next to nothing.
 _HOMES = {
     "ArreaError": "arrea._model.errors",
-    "AsyncStream": "arrea._async",
-    "Batch": "arrea._batch",
+    "AsyncStream": "arrea._app.coroutines",
+    "Batch": "arrea._app.batch",
     "BatchOptions": "arrea._model.options",
     "BatchResult": "arrea._model.result",
-    "Config": "arrea._config",
+    "Config": "arrea._app.configuration",
     "DuplicateId": "arrea._model.errors",
-    "Engine": "arrea._app",
+    "Engine": "arrea._app.engine",
     "EngineStopped": "arrea._model.errors",
     "Event": "arrea._model.event",
     "InvalidBatch": "arrea._model.errors",
@@ -62,15 +62,15 @@ _HOMES = {
     "Policy": "arrea._model.policy",
     "Result": "arrea._model.result",
     "Stats": "arrea._model.result",
-    "Stream": "arrea._batch",
-    "Subscription": "arrea._subscription",
+    "Stream": "arrea._app.batch",
+    "Subscription": "arrea._app.subscription",
     "Task": "arrea._model.task",
     "TaskError": "arrea._model.errors",
     "TaskOptions": "arrea._model.options",
     "TooManyCommands": "arrea._model.errors",
     "Usage": "arrea._model.result",
     "UsageError": "arrea._model.errors",
-    "configure": "arrea._config",
+    "configure": "arrea._app.configuration",
     "policies": "arrea.policies",
 }
 
@@ -106,7 +106,7 @@ def execute(command: Commandlike, *, check: bool = False, **options: Unpack[Task
     >>> result.success, result.error.code, result.data.exit_code, result.data.stderr
     (False, 'exit_status', 3, 'oops\\n')
     """
-    from arrea._default import default_engine
+    from arrea._app.default import default_engine
 
     return default_engine().execute(command, check=check, **options)
 
@@ -128,7 +128,7 @@ def run(
     >>> [result.success for result in results], results.stats.failed
     ([True, False], 1)
     """
-    from arrea._default import default_engine
+    from arrea._app.default import default_engine
 
     return default_engine().run(commands, check=check, **options)
 
@@ -143,7 +143,7 @@ def stream(commands: Iterable[Commandlike], **options: Unpack[BatchOptions]) -> 
     1
     0
     """
-    from arrea._default import default_engine
+    from arrea._app.default import default_engine
 
     return default_engine().stream(commands, **options)
 
@@ -157,7 +157,7 @@ def submit(commands: Iterable[Commandlike], **options: Unpack[BatchOptions]) -> 
     >>> batch.wait().success
     True
     """
-    from arrea._default import default_engine
+    from arrea._app.default import default_engine
 
     return default_engine().submit(commands, **options)
 
@@ -174,7 +174,7 @@ async def execute_async(
     >>> asyncio.run(execute_async("echo hello")).data.stdout
     'hello\\n'
     """
-    from arrea._default import default_engine
+    from arrea._app.default import default_engine
 
     return await default_engine().execute_async(command, check=check, **options)
 
@@ -194,7 +194,7 @@ async def run_async(
     >>> asyncio.run(run_async(["echo a", "echo b"])).success
     True
     """
-    from arrea._default import default_engine
+    from arrea._app.default import default_engine
 
     return await default_engine().run_async(commands, check=check, **options)
 
@@ -215,7 +215,7 @@ def stream_async(
     1
     0
     """
-    from arrea._default import default_engine
+    from arrea._app.default import default_engine
 
     return default_engine().stream_async(commands, **options)
 
@@ -240,14 +240,14 @@ def subscribe(
     ...     [(event.type, event.index) for _, event in zip(range(4), events)]
     [('worker_started', 0), ('finished', 0), ('worker_started', 1), ('error', 1)]
     """
-    from arrea._default import default_engine
+    from arrea._app.default import default_engine
 
     return default_engine().subscribe(callback, batch_id=batch_id, types=types)
 
 
 def unsubscribe(subscription: Subscription | Callable[[Event], object]) -> None:
     """Ends a subscription, or those of a callback. One that has ended already is no error."""
-    from arrea._default import default_engine
+    from arrea._app.default import default_engine
 
     default_engine().unsubscribe(subscription)
 
@@ -258,7 +258,7 @@ def stats() -> Stats:
     >>> stats().active_workers
     0
     """
-    from arrea._default import default_engine
+    from arrea._app.default import default_engine
 
     return default_engine().stats()
 
@@ -269,7 +269,7 @@ def max_workers() -> int:
     >>> max_workers()
     100
     """
-    from arrea._engines import configuration
+    from arrea._app.engines import configuration
 
     return configuration().effective().max_workers
 

@@ -402,6 +402,10 @@ for _ in range(3):
 
 
 def test_nobody_imports_asyncio_who_does_not_need_it() -> None:
-    script = "import arrea, sys; arrea.run(['true']); print('asyncio' in sys.modules, 'arrea._loops' in sys.modules)"
+    script = """
+import arrea, sys
+arrea.run(["true"])
+print("asyncio" in sys.modules, "arrea._app.loops" in sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"

@@ -86,7 +86,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
 def arrea_as_nobody(*args: str) -> tuple[int, str]:
     """In a child that gives up its rights after it has loaded everything: nobody may not read our sources."""
     code = (
-        "import os, sys, encodings.utf_8_sig; import arrea.cli.run, arrea._app;"
+        "import os, sys, encodings.utf_8_sig; import arrea.cli.run, arrea._app.engine;"
         "from arrea.cli.main import main; os.setgroups([]); os.setgid(65534); os.setuid(65534);"
         f"sys.exit(main({list(args)!r}))"
     )

@@ -11,8 +11,8 @@ import pytest
 
 import arrea
 from arrea import Engine, Event
+from arrea._app.telling import Telling
 from arrea._engine.leader import Leader
-from arrea._telling import Telling
 from arrea.testing import FakeRuntime, Fate, make_plan
 from tests.observe.threads import threads_end
 from tests.support import wait_until

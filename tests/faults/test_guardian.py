@@ -25,7 +25,7 @@ SHAPES = {
 }
 MID_BATCH = """
 batch = arrea.submit([shape.replace("{mark}", MARK) for shape in SHAPES], timeout=None, policy="once")
-while len(arrea._default.default_engine().running()) < len(SHAPES):
+while len(arrea._app.default.default_engine().running()) < len(SHAPES):
     time.sleep(0.01)
 time.sleep(0.3)
 say("ready")
@@ -48,7 +48,7 @@ def kill(*pids: int) -> None:
 @pytest.fixture
 def host(mark: str) -> Iterator[Host]:
     """In the middle of a batch, and with a guardian."""
-    script = f"import arrea._default\nSHAPES = {list(SHAPES.values())!r}\n{MID_BATCH}"
+    script = f"import arrea._app.default\nSHAPES = {list(SHAPES.values())!r}\n{MID_BATCH}"
     with Host(mark, script) as host:
         assert host.line() == "ready"
         assert wait_until(lambda: len(guardians(host.pid)) == 2)

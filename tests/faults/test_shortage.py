@@ -190,7 +190,7 @@ def test_the_limit_of_processes_is_reached(mark: str) -> None:
     """As somebody else, for root has no such limit; whose interpreter a guardian can't start here either."""
     script = """
 import logging, resource
-import arrea._app, arrea._runtime.guardian, arrea._observe.dispatch, signal
+import arrea._app.engine, arrea._runtime.guardian, arrea._observe.dispatch, signal
 logging.disable()
 arrea.execute("true")
 arrea.Engine(default_policy="once").close()  # what is imported late is imported before its files can't be read

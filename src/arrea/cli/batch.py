@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from arrea._app import Engine
-    from arrea._batch import Batch
+    from arrea._app.batch import Batch
+    from arrea._app.engine import Engine
     from arrea.cli.options import Look
     from arrea.cli.render.plain import Shown
     from arrea.cli.sources import Source
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def run_batch(source: Source, engine: Engine, options: dict[str, Any], look: Look) -> int:
     """The exit code."""
-    from arrea._batch import Stream
+    from arrea._app.batch import Stream
 
     with Signals() as signals, engine:
         screen = Screen(signals, engine)

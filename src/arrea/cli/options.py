@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from arrea._app import Engine
+    from arrea._app.engine import Engine
     from arrea.cli.flags import Arguments
 
 OUTPUTS = ("grouped", "ordered", "lines", "none")
@@ -57,7 +57,7 @@ def _output(given: Arguments) -> str:
 
 def engine_of(given: Arguments) -> Engine:
     """As many at once as the flag or the configuration says, otherwise as there are CPUs. Starts nothing."""
-    from arrea._app import Engine
+    from arrea._app.engine import Engine
 
     workers = number(given, "--parallel", most=MOST_WORKERS)
     engine = Engine()

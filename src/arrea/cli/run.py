@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from arrea._app import Engine
+    from arrea._app.engine import Engine
     from arrea.cli.flags import Arguments
     from arrea.cli.sources import Source
 

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from arrea._batch import Stream
+    from arrea._app.batch import Stream
 
 SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGPIPE, SIGTERM, SIGTSTP = 1, 2, 3, 10, 13, 15, 20
 ENDING = (SIGHUP, SIGINT, SIGQUIT, SIGTERM)

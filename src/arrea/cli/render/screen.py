@@ -13,8 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from arrea._app import Engine
-    from arrea._batch import Stream
+    from arrea._app.batch import Stream
+    from arrea._app.engine import Engine
     from arrea.cli.render.plain import Plain
     from arrea.cli.signals import Signals
 

@@ -11,34 +11,34 @@ import sys
 import threading
 import time
 
-from arrea import _engines
-from arrea._batch import Batch, Stream
+from arrea._app import engines as _engines
+from arrea._app.batch import Batch, Stream
+from arrea._app.feed import Feed
+from arrea._app.sources import async_iterator_of, is_async, iterator_of
+from arrea._app.telling import Telling
 from arrea._engine.leader import Leader
 from arrea._engine.monitor import Monitor
 from arrea._engine.registry import Registry
-from arrea._feed import Feed
 from arrea._model.checks import check_callback, known
 from arrea._model.errors import ArreaError, EngineStopped, InvalidOption
 from arrea._model.policy import parse_policy
 from arrea._prepare.options import TASK_OPTIONS
 from arrea._prepare.plan import Preparer
 from arrea._runtime.reactor import Reactor, clock
-from arrea._sources import async_iterator_of, is_async, iterator_of
-from arrea._telling import Telling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, Self, Unpack
 
-    from arrea._async import AsyncStream
+    from arrea._app.coroutines import AsyncStream
+    from arrea._app.subscription import Subscription
     from arrea._model.event import Event
     from arrea._model.options import BatchOptions, EngineOptions, TaskOptions
     from arrea._model.result import BatchResult, Result, Running, Stats
     from arrea._model.task import Command, Task
     from arrea._prepare.config import Config, Configuration
     from arrea._runtime.outflow import Outflow
-    from arrea._subscription import Subscription
 
     Commandlike = str | Sequence[str] | Task
     Commands = Iterable[Commandlike]
@@ -124,7 +124,7 @@ class Engine:
         self, command: Commandlike, *, check: bool = False, **options: Unpack[TaskOptions]
     ) -> Result:
         """`execute` for coroutines; see `arrea.execute_async`."""
-        from arrea._async import finish
+        from arrea._app.coroutines import finish
 
         return _checked_one(await finish(self._one(command, options)), check)
 
@@ -132,13 +132,13 @@ class Engine:
         self, commands: AsyncCommands, *, check: bool = False, **options: Unpack[BatchOptions]
     ) -> BatchResult:
         """`run` for coroutines; see `arrea.run_async`."""
-        from arrea._async import finish
+        from arrea._app.coroutines import finish
 
         return _checked(await finish(self._batch_async(commands, options)), check)
 
     def stream_async(self, commands: AsyncCommands, **options: Unpack[BatchOptions]) -> AsyncStream:
         """`stream` for `async for`; see `arrea.stream_async`."""
-        from arrea._async import AsyncStream
+        from arrea._app.coroutines import AsyncStream
 
         return AsyncStream(self._batch_async(commands, options))
 
@@ -176,7 +176,7 @@ class Engine:
 
     def _batch_async(self, commands: AsyncCommands, options: Mapping[str, Any]) -> Batch:
         if is_async(commands):
-            from arrea._feed import AsyncFeed
+            from arrea._app.feed import AsyncFeed
 
             preparer = self._preparer(options)
             return self._prepared(preparer, [], AsyncFeed(preparer, async_iterator_of(commands)))
@@ -288,7 +288,7 @@ class Engine:
 
     async def close_async(self) -> None:
         """`close` for coroutines: the event loop goes on meanwhile."""
-        from arrea._async import aside
+        from arrea._app.coroutines import aside
 
         if self._reactor is None or self._pid != os.getpid():
             self.close()

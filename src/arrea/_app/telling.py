@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from arrea._app.subscription import Subscription
 from arrea._model.checks import check_callback, shown
 from arrea._model.errors import InvalidOption, MonitorUnavailable
 from arrea._model.event import Event, check_types
@@ -12,7 +13,6 @@ from arrea._observe.bus import Bus
 from arrea._observe.mailbox import Mailbox
 from arrea._prepare.keys import LOG_LEVELS
 from arrea._runtime.outflow import Outflow
-from arrea._subscription import Subscription
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

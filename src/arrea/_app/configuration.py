@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arrea import _engines
+from arrea._app import engines as _engines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

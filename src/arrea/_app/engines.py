@@ -15,7 +15,7 @@ from arrea._prepare.config import Configuration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from arrea._app import Engine
+    from arrea._app.engine import Engine
 
 _engines: set[Engine] = set()
 _configuration = Configuration()

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 
-from arrea._inbox import Inbox, Relay
+from arrea._app.inbox import Inbox, Relay
 from arrea._model.duration import parse_duration
 from arrea._model.errors import EngineStopped
 from arrea._model.result import BatchResult, Result
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from typing import Self
 
-    from arrea._feed import Feed
+    from arrea._app.feed import Feed
     from arrea._model.duration import Duration
     from arrea._model.plan import Plan
     from arrea._model.task import Command
@@ -135,12 +135,12 @@ class Batch:
 
     async def wait_async(self, timeout: Duration = None) -> BatchResult:
         """`wait` for coroutines: the event loop goes on meanwhile. Cancelling whoever awaits it cancels the batch."""
-        from arrea._async import wait
+        from arrea._app.coroutines import wait
 
         return await wait(self, parse_duration(timeout, "timeout", zero=True))
 
     def __aiter__(self) -> AsyncIterator[Result]:
-        from arrea._async import results
+        from arrea._app.coroutines import results
 
         return results(self)
 

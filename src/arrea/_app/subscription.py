@@ -113,7 +113,7 @@ class Subscription:
         return self._seen(event)
 
     async def _await_next(self) -> Emit | None:
-        from arrea._loops import Waiter
+        from arrea._app.loops import Waiter
 
         box = self._box
         with Waiter(box.abandon, box.watchers) as waiter:
@@ -123,7 +123,7 @@ class Subscription:
 
     async def _breathe(self) -> None:
         """Others on the loop have their turn now and then, however many events there are."""
-        from arrea._loops import BREATHE_AFTER
+        from arrea._app.loops import BREATHE_AFTER
 
         self._breath += 1
         if self._breath % BREATHE_AFTER == 0:

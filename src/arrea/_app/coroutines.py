@@ -11,8 +11,8 @@ import threading
 from functools import partial
 from itertools import count
 
-from arrea._feed import AsyncFeed
-from arrea._loops import Shield, Waiter
+from arrea._app.feed import AsyncFeed
+from arrea._app.loops import Shield, Waiter
 from arrea._model.errors import EngineStopped
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from typing import Self
 
-    from arrea._batch import Batch
+    from arrea._app.batch import Batch
     from arrea._model.result import BatchResult, Result
 
 STOP_WITHIN_S = 3.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 
-from arrea import _engines
-from arrea._app import Engine
+from arrea._app import engines as _engines
+from arrea._app.engine import Engine
 
 _engine: Engine | None = None
 _making = threading.RLock()
