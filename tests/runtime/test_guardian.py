@@ -75,8 +75,11 @@ def childless():
         return True
     return False
 
+def task_of(index):
+    return b"%s:%d" % (MARK.partition(".")[2].zfill(15)[-12:].encode(), index)
+
 def run(script, index=0, told=True, argv=None):
-    task = b"0123456789ab:%d" % index
+    task = task_of(index)
     row = guardian.roster.open(task, 1)
     marks = [b"ARREA_TASK=" + task, b"ARREA_ATTEMPT=1"]
     argv = [word.encode() for word in argv or ["/bin/sh", "-c", script]]
@@ -104,6 +107,11 @@ def mark() -> Iterator[str]:
         end(int(line.split()[0]))
     assert wait_until(lambda: not living(mark))
     assert not left, "survivors:\n" + "\n".join(left)
+
+
+def batch_of(mark: str) -> str:
+    """As `task_of` of the hosts has it: tests that run at the same time mustn't end each other's processes."""
+    return mark.partition(".")[2].zfill(15)[-12:]
 
 
 def living(mark: str) -> list[str]:
@@ -533,8 +541,8 @@ def test_a_start_that_the_host_never_heard_of(mark: str) -> None:
 
 def test_a_start_that_is_under_way(mark: str) -> None:
     """Until it has exec'd, a process doesn't carry the marks that it was started with."""
-    script = "guardian.roster.open(b'0123456789ab:0', 1)\n"
-    late = f"sleep 0.1; exec env ARREA_TASK=0123456789ab:0 ARREA_ATTEMPT=1 sleep {mark}"
+    script = "guardian.roster.open(task_of(0), 1)\n"
+    late = f"sleep 0.1; exec env ARREA_TASK={batch_of(mark)}:0 ARREA_ATTEMPT=1 sleep {mark}"
     with Host(mark, UP + script + READY) as host:
         pid, _ = ready(host)
         with subprocess.Popen(["sh", "-c", late], env={}) as process:
@@ -602,13 +610,14 @@ run("exec sleep " + MARK, 1)
 
 def test_another_attempt_of_the_same_task_goes_on(mark: str) -> None:
     """The number of the attempt is part of its marks, and each mark counts as a whole."""
-    script = "for index in (1, 2): guardian.roster.open(b'0123456789ab:%d' % index, index)\n"
+    script = "for index in (1, 2): guardian.roster.open(task_of(index), index)\n"
+    batch = batch_of(mark)
     others = [
-        ("0123456789ab:1", "2"),
-        ("0123456789ab:2", "1"),
-        ("0123456789ab:2", "22"),
-        ("0123456789ab:22", "2"),
-        ("x0123456789ab:2", "2"),
+        (f"{batch}:1", "2"),
+        (f"{batch}:2", "1"),
+        (f"{batch}:2", "22"),
+        (f"{batch}:22", "2"),
+        (f"x{batch}:2", "2"),
     ]
     with Host(mark, UP + script + READY) as host:
         pid, _ = ready(host)
@@ -628,7 +637,7 @@ def test_a_stranger_with_the_number_of_a_leader_goes_on(mark: str) -> None:
     stranger = subprocess.Popen(["sh", "-c", "sleep 63.25 & wait"], start_new_session=True, env={})
     assert wait_until(lambda: len(session(stranger.pid)) == 2)
     time.sleep(0.05)
-    script = f"guardian.roster.started(guardian.roster.open(b'0123456789ab:0', 1), {stranger.pid})\n"
+    script = f"guardian.roster.started(guardian.roster.open(task_of(0), 1), {stranger.pid})\n"
     with Host(mark, UP + script + READY) as host:
         pid, _ = ready(host)
         kill(host, mark, pid)

@@ -11,7 +11,7 @@ import os
 
 from arrea._model.result import Ending, Running
 from arrea._runtime.capture import Capture
-from arrea._runtime.tree import Census, send
+from arrea._runtime.tree import Census, parents_first, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -218,7 +218,8 @@ class Child:
             self._know_leader(census)
         members = census.family(self.pid, self.marks, self.known)
         if self.orphans is not None:
-            members += [one for one in self.orphans(self, census) if one not in members]
+            members += self.orphans(self, census)
+        members = parents_first(members)
         self.known.update(process.identity for process in members)
         return members
 

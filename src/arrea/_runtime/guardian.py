@@ -22,7 +22,7 @@ from time import monotonic
 
 from arrea._runtime.roster import Roster, open_process, signed_in
 from arrea._runtime.spawn import Environment, spawn
-from arrea._runtime.tree import _look
+from arrea._runtime.tree import look_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def _interpreters() -> Iterator[str]:
 
 def _command_line(interpreter: str) -> list[str]:
     """The last word is for whoever reads it in `ps`."""
-    me = _look(os.getpid())
+    me = look_at(os.getpid())
     if me is None:
         raise OSError(errno.ENOENT, "/proc isn't there")
     home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -7,7 +7,7 @@ when to signal them: SIGTERM, after half a second SIGKILL, until nobody is left.
 
 It is started by `guardian`, and imports little: what it needs has to be in memory before it is needed.
 
-Source: pidfd_open(2), waitid(2), setsid(2), proc_pid_environ(5).
+Source: pidfd_open(2), waitid(2), setsid(2), proc_pidenviron_of(5).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 from time import monotonic, sleep
 
 from arrea._runtime.roster import is_closed, is_roster, note_swept, open_process, read_rows, sign_in
-from arrea._runtime.tree import Census, _environ, _look, send
+from arrea._runtime.tree import Census, environ_of, look_at, parents_first, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Guard:
 
     def _sign_in(self) -> None:
         os.setsid()  # so that no signal to a group or session meets both
-        me = _look(os.getpid())
+        me = look_at(os.getpid())
         assert me is not None
         sign_in(ROSTER, self._place, me.pid, me.start_time)
 
@@ -236,7 +236,7 @@ class _Sweep:
         for family in self._families:
             for process in family.members(census, marked.get(family.key, ())):
                 found[process.pid] = process
-        return sorted(found.values(), key=_age)
+        return parents_first(found.values())
 
     def _marked(self, census: Census) -> dict[tuple[bytes, bytes], list[Process]]:
         """Who carries which marks. One pass for all families: `Census.family` makes one for each.
@@ -251,12 +251,8 @@ class _Sweep:
         return marked
 
 
-def _age(process: Process) -> tuple[int, int]:
-    return process.start_time, process.pid
-
-
 def _marks(pid: int) -> tuple[bytes, bytes]:
-    environ = b"\0" + _environ(pid)
+    environ = b"\0" + environ_of(pid)
     return _value(environ, b"\0ARREA_TASK="), _value(environ, b"\0ARREA_ATTEMPT=")
 
 

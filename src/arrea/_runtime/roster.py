@@ -21,7 +21,7 @@ from mmap import mmap
 from struct import Struct
 from time import CLOCK_BOOTTIME, clock_gettime
 
-from arrea._runtime.tree import _look
+from arrea._runtime.tree import look_at
 
 __all__ = [
     "NO_ROW", "Roster", "Row", "is_closed", "is_roster", "note_swept", "open_process", "read_rows", "sign_in",
@@ -222,7 +222,7 @@ def open_process(pid: int, start_time: int) -> int:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return -1
-    process = _look(pid)
+    process = look_at(pid)
     if process is not None and process.start_time == start_time:
         return pidfd
     os.close(pidfd)

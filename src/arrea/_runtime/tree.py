@@ -31,13 +31,14 @@ Source: proc_pid_stat(5), proc_pid_environ(5), credentials(7), pidfd_open(2).
 from __future__ import annotations
 
 import os
+from _signal import pidfd_send_signal  # `signal` itself brings `enum`, and names that nobody needs here
 from time import sleep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Census", "Process", "family", "send", "snapshot"]
+__all__ = ["Census", "Process", "environ_of", "family", "look_at", "parents_first", "send", "snapshot"]
 
 
 class Process:
@@ -94,11 +95,11 @@ def snapshot() -> dict[int, Process]:
     >>> snapshot()[os.getpid()].ppid == os.getppid()
     True
     """
-    seen = (_look(name) for name in os.listdir("/proc") if name.isdecimal())
+    seen = (look_at(name) for name in os.listdir("/proc") if name.isdecimal())
     return {process.pid: process for process in seen if process is not None}
 
 
-def _look(pid: int | str) -> Process | None:
+def look_at(pid: int | str) -> Process | None:
     """One process, or None if it is gone (or listed but shut, under ``hidepid=1``)."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
@@ -197,7 +198,7 @@ class Census:
         """Whether every mark is a whole entry of the environment `pid` was exec'd with."""
         environ = self._environs.get(pid)
         if environ is None:
-            environ = self._environs[pid] = b"\0" + _environ(pid) + b"\0"
+            environ = self._environs[pid] = b"\0" + environ_of(pid) + b"\0"
         return all(b"\0" + mark + b"\0" in environ for mark in marks)
 
 
@@ -279,7 +280,7 @@ def _started(processes: dict[int, Process], leader: int) -> int:
 _LOOKS, _PAUSE_SECONDS = 10, 0.0005  # exec takes far less, unless its file is on a slow disk
 
 
-def _environ(pid: int) -> bytes:
+def environ_of(pid: int) -> bytes:
     """The environment that `pid` was exec'd with, empty if it is gone or not ours to look at.
 
     In the middle of exec the new memory map is in place, but the kernel hasn't yet noted
@@ -301,6 +302,30 @@ def _read(pid: int, name: str) -> bytes:
             return file.read()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return b""
+
+
+def parents_first(processes: Iterable[Process]) -> list[Process]:
+    """In the order in which they should be asked to end: a shell whose child was ended would take the next command.
+
+    Not by age: children of the same clock tick may have the lower number, for numbers go round.
+    """
+    found = {process.pid: process for process in processes}
+    depths: dict[int, int] = {}
+    return sorted(found.values(), key=lambda process: _depth(process, found, depths))
+
+
+def _depth(process: Process, found: dict[int, Process], depths: dict[int, int]) -> int:
+    """How many of those found are above it. A circle, which only a look that took long can show, ends at itself."""
+    chain: list[int] = []
+    pid = process.pid
+    while pid in found and pid not in depths and pid not in chain:
+        chain.append(pid)
+        pid = found[pid].ppid
+    depth = depths.get(pid, -1)
+    for member in reversed(chain):
+        depth += 1
+        depths[member] = depth
+    return depths[process.pid]
 
 
 # ── Signalling ───────────────────────────────────────────────────────────────────────────
@@ -327,15 +352,13 @@ def send(process: Process, signum: int) -> bool:
 
 
 def _is_still(process: Process) -> bool:
-    now = _look(process.pid)
+    now = look_at(process.pid)
     return now is not None and now.living and now.start_time == process.start_time
 
 
 def _signal_pidfd(pidfd: int, signum: int) -> bool:
-    import signal  # brings `enum`: only who kills pays for it
-
     try:
-        signal.pidfd_send_signal(pidfd, signum)
+        pidfd_send_signal(pidfd, signum)
     except (ProcessLookupError, PermissionError):
         return False
     return True
