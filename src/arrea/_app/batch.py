@@ -254,7 +254,7 @@ class Batch:
     def _feed_once(self) -> None:
         feed = self._feed
         assert feed is not None
-        self._hand_on(feed.pull(), feed)
+        self._hand_on(feed.pull(self._inbox.room), feed)
 
     def _hand_on(self, commands: list[Command], feed: Feed) -> None:
         self._inbox.used(len(commands))

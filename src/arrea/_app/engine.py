@@ -13,8 +13,6 @@ import time
 
 from arrea._app import engines as _engines
 from arrea._app.batch import Batch, Stream
-from arrea._app.feed import Feed
-from arrea._app.sources import async_iterator_of, is_async, iterator_of
 from arrea._app.telling import Telling
 from arrea._engine.leader import Leader
 from arrea._engine.monitor import Monitor
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any, Self, Unpack
 
     from arrea._app.coroutines import AsyncStream
+    from arrea._app.feed import Feed
     from arrea._app.subscription import Subscription
     from arrea._model.event import Event
     from arrea._model.options import BatchOptions, EngineOptions, TaskOptions
@@ -147,6 +146,8 @@ class Engine:
 
         One that can't run has a `refusal`. Wrong options are raised at the call, wrong elements never.
         """
+        from arrea._app.sources import iterator_of
+
         preparer = self._preparer(options)
         preparer.plan([])
         return (preparer.command_or_refusal(*numbered) for numbered in enumerate(iterator_of(commands)))
@@ -172,9 +173,14 @@ class Engine:
         preparer = self._preparer(options)
         if isinstance(commands, (list, tuple)):
             return self._prepared(preparer, preparer.all_commands(commands))
+        from arrea._app.feed import Feed
+        from arrea._app.sources import iterator_of
+
         return self._prepared(preparer, [], Feed(preparer, iterator_of(commands)))
 
     def _batch_async(self, commands: AsyncCommands, options: Mapping[str, Any]) -> Batch:
+        from arrea._app.sources import async_iterator_of, is_async
+
         if is_async(commands):
             from arrea._app.feed import AsyncFeed
 

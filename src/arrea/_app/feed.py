@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from typing import Self
 
     from arrea._model.task import Command
     from arrea._prepare.plan import Preparer
+
+
+class AtHand:
+    """An iterator that nobody has to wait for, such as the lines of a file that was read: it is pulled in bulk."""
+
+    __slots__ = ("_iterator",)
+
+    def __init__(self, iterator: Iterator[object]) -> None:
+        self._iterator = iterator
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> object:
+        return next(self._iterator)
 
 
 class Feed:
@@ -29,21 +46,19 @@ class Feed:
         self.error: BaseException | None = None
         self.open = True
 
-    def pull(self) -> list[Command]:
-        """The next command, and it alone: the one after it may be long in coming. Empty at the end.
+    def pull(self, most: int) -> list[Command]:
+        """The next command, and it alone: the one after it may be long in coming; of `AtHand` up to so many.
 
-        What the iterator raises ends the source; it is kept in `error`.
+        Fewer at the end. What the iterator raises ends the source; it is kept in `error`.
         """
         commands: list[Command] = []
         try:
             assert self._source is not None
-            element = next(self._source)
-        except StopIteration:
-            self.open = False
+            for element in islice(self._source, most if isinstance(self._source, AtHand) else 1):
+                self._take(element, commands)
+            self.open = bool(commands)
         except Exception as error:  # noqa: BLE001 - the user's iterator: raised again when what runs has finished
             self.fail(error)
-        else:
-            self._take(element, commands)
         return commands
 
     def _take(self, element: object, commands: list[Command]) -> None:

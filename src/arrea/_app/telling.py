@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 
-from arrea._app.subscription import Subscription
 from arrea._model.checks import check_callback, shown
 from arrea._model.errors import InvalidOption, MonitorUnavailable
-from arrea._model.event import Event, check_types
-from arrea._model.step import Emit
 from arrea._observe.bus import Bus
-from arrea._observe.mailbox import Mailbox
-from arrea._prepare.keys import LOG_LEVELS
-from arrea._runtime.outflow import Outflow
 
+# What only who subscribes needs is imported then: it would cost each start of the command line 2 ms.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from arrea._app.subscription import Subscription
     from arrea._engine.monitor import Monitor
+    from arrea._model.event import Event
     from arrea._model.result import Stats
-    from arrea._model.step import AttemptId, Effect, Log
+    from arrea._model.step import AttemptId, Effect, Emit, Log
     from arrea._prepare.config import Configuration
+    from arrea._runtime.outflow import Outflow
 
 
 class Telling:
@@ -61,6 +59,10 @@ class Telling:
         batch_id: str | None,
         types: Iterable[str] | None,
     ) -> Subscription:
+        from arrea._app.subscription import Subscription
+        from arrea._model.event import check_types
+        from arrea._observe.mailbox import Mailbox
+
         box = Mailbox(_checked_id(batch_id), check_types(types), callback)
         if callback is None:
             self._bus.add(box)
@@ -69,9 +71,13 @@ class Telling:
         return Subscription(self._bus, box, self._epoch_ms)
 
     def _teller(self, callback: Callable[[Event], object]) -> Callable[[Emit], object]:
+        from arrea._model.event import Event
+
         return lambda emitted: callback(Event(emitted, self._epoch_ms))
 
     def unsubscribe(self, subscription: Subscription | Callable[[Event], object]) -> None:
+        from arrea._app.subscription import Subscription
+
         if isinstance(subscription, Subscription):
             subscription.unsubscribe()
         elif self._pid == os.getpid():
@@ -81,6 +87,9 @@ class Telling:
         self, on_output: Callable[[Event], object], batch_id: str, resume: Callable[[Outflow], None]
     ) -> Outflow:
         """The way of a batch's output to its own function."""
+        from arrea._model.event import Event
+        from arrea._model.step import Emit
+        from arrea._runtime.outflow import Outflow
 
         def show(attempt: AttemptId, stream: str, chunk: bytes, at: float) -> None:
             fields = {"attempt": attempt[2], "stream": stream, "chunk": chunk}
@@ -113,6 +122,8 @@ class Telling:
 
     def _write(self, level: str, told: str, *words: str, error: BaseException | None = None) -> None:
         """A line of the log. The host's own handlers run here: what they raise ends no thread of ours."""
+        from arrea._prepare.keys import LOG_LEVELS
+
         if LOG_LEVELS.index(level) < LOG_LEVELS.index(self._configuration.effective().log_level):
             return
         import logging

@@ -7,7 +7,7 @@ when to signal them: SIGTERM, after half a second SIGKILL, until nobody is left.
 
 It is started by `guardian`, and imports little: what it needs has to be in memory before it is needed.
 
-Source: pidfd_open(2), waitid(2), setsid(2), proc_pidenviron_of(5).
+Source: pidfd_open(2), waitid(2), setsid(2), proc_pid_environ(5).
 """
 
 from __future__ import annotations

@@ -58,8 +58,13 @@ def _lines(look: Look, screen: Screen) -> Shown:
 
 
 def _submitted(source: Source, engine: Engine, options: dict[str, Any], shown: Shown) -> Batch:
+    from arrea._app.feed import AtHand
+
+    commands: Any = shown.fed(source.commands())
+    if source.total is not None and not source.is_list:
+        commands = AtHand(commands)
     try:
-        return engine.submit(shown.fed(source.commands()), **options, **shown.options)
+        return engine.submit(commands, **options, **shown.options)
     except InvalidBatch as error:
         raise WrongLines.of(error, source.place_of) from None
 
