@@ -32,6 +32,7 @@ def run_batch(source: Source, engine: Engine, options: dict[str, Any], look: Loo
     from arrea._app.batch import Stream
 
     with Signals() as signals, engine:
+        engine.adopt_orphans()
         screen = Screen(signals, engine)
         shown = _lines(look, screen) if look.output == "lines" else _shown(look, look.is_direct(source.total))
         display = Plain(shown, source.total, look)
