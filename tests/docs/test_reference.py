@@ -5,6 +5,7 @@ from pathlib import Path
 
 from arrea._model.event import FIELDS
 from arrea._prepare.keys import KEYS, written_as
+from arrea.cli.run import FLAGS
 
 REFERENCE = Path(__file__).parent.parent.parent / "docs" / "reference"
 
@@ -39,3 +40,12 @@ def text_of(value: object) -> str:
     if isinstance(value, list):
         return ",".join(value)
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def test_flags_of_the_command_line() -> None:
+    text = (REFERENCE / "cli.md").read_text()
+    table = text[text.index("| flag |") :].partition("\n\n")[0].splitlines()[2:]
+    told = [line.replace("\\|", "/").strip("| ").split(" | ")[0].split("`")[1].split()[0] for line in table]
+    assert told == [flag.name for flag in FLAGS]
+    for line, flag in zip(table, FLAGS, strict=True):
+        assert flag.help.replace("|", "\\|") in line
