@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from arrea._model.event import Event
     from arrea._model.options import BatchOptions, TaskOptions
     from arrea._model.policy import Policy
-    from arrea._model.result import BatchResult, Output, Result, Stats, Usage
+    from arrea._model.result import BatchResult, Output, Result, Usage
+    from arrea._model.stats import Stats
     from arrea._model.task import Task
 
     Commandlike = str | Sequence[str] | Task
@@ -61,7 +62,7 @@ _HOMES = {
     "Output": "arrea._model.result",
     "Policy": "arrea._model.policy",
     "Result": "arrea._model.result",
-    "Stats": "arrea._model.result",
+    "Stats": "arrea._model.stats",
     "Stream": "arrea._app.batch",
     "Subscription": "arrea._app.subscription",
     "Task": "arrea._model.task",

@@ -10,7 +10,7 @@ import pytest
 import arrea
 from arrea import Engine
 from arrea._engine.monitor import Monitor
-from arrea._model.result import Stats
+from arrea._model.stats import Stats
 from tests.observe.threads import threads_end
 from tests.support import wait_until
 

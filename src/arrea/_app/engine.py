@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from arrea._app.subscription import Subscription
     from arrea._model.event import Event
     from arrea._model.options import BatchOptions, EngineOptions, TaskOptions
-    from arrea._model.result import BatchResult, Result, Running, Stats
+    from arrea._model.result import BatchResult, Result
+    from arrea._model.stats import Running, Stats
     from arrea._model.task import Command, Task
     from arrea._prepare.config import Config, Configuration
     from arrea._runtime.outflow import Outflow

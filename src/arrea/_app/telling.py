@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from arrea._app.subscription import Subscription
     from arrea._engine.monitor import Monitor
     from arrea._model.event import Event
-    from arrea._model.result import Stats
+    from arrea._model.stats import Stats
     from arrea._model.step import AttemptId, Effect, Emit, Log
     from arrea._prepare.config import Configuration
     from arrea._runtime.outflow import Outflow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arrea._model.result import Stats
+from arrea._model.stats import Stats
 from arrea._model.step import Abandon, Emit, Resolve
 
 TYPE_CHECKING = False

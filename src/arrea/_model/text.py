@@ -33,3 +33,17 @@ def printable(text: str) -> str:
 
 def _escaped(code: int) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+
+
+PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_")
+
+
+def in_quotes(word: str) -> str:
+    """A word as a shell line would have it, with quotes where it needs them.
+
+    >>> in_quotes("it's")
+    "'it'\\\\''s'"
+    """
+    if word and PLAIN.issuperset(word):
+        return word
+    return "'" + word.replace("'", "'\\''") + "'"

@@ -14,7 +14,7 @@ from arrea._model.duration import parse_duration
 from arrea._model.errors import ArreaError, InvalidBatch, InvalidCommand, InvalidOption, TooManyCommands
 from arrea._model.plan import Plan
 from arrea._model.task import Command, Task
-from arrea._model.text import describe, label_text
+from arrea._model.text import describe, in_quotes, label_text
 from arrea._prepare.options import TASK_OPTIONS, Options, check_label, encodable
 from arrea._prepare.shell import line_words
 
@@ -134,7 +134,7 @@ def _command(element: object, options: Options, label: object) -> Command:
         return Command(element, line_words(options.shell, element), options.settings, label)
     if isinstance(element, (list, tuple)):
         words = _words(element)
-        return Command(" ".join(map(_quoted, words)), words, options.settings, label)
+        return Command(" ".join(map(in_quotes, words)), words, options.settings, label)
     later = "; functions can't be run yet" if callable(element) else ""
     raise InvalidOption(
         "command", f"a command is text (a shell line) or a list of texts, not {shown(element)}{later}"
@@ -166,20 +166,6 @@ def _words(element: Sequence[object]) -> tuple[str, ...]:
     if not str(element[0]).strip():
         raise InvalidOption("command", "the program's name is empty", code="empty_command")
     return tuple(str(word) for word in element)
-
-
-PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_")
-
-
-def _quoted(word: str) -> str:
-    """A word as a shell line would have it, to be read by people.
-
-    >>> _quoted("it's")
-    "'it'\\\\''s'"
-    """
-    if word and PLAIN.issuperset(word):
-        return word
-    return "'" + word.replace("'", "'\\''") + "'"
 
 
 def _as_text(element: object) -> str:

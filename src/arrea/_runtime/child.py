@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 
-from arrea._model.result import Ending, Running
+from arrea._model.result import Ending
+from arrea._model.stats import Running
 from arrea._runtime.capture import Capture
 from arrea._runtime.tree import Census, parents_first, send
 

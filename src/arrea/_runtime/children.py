@@ -11,7 +11,7 @@ import os
 import select
 from collections import deque
 
-from arrea._model.result import Running
+from arrea._model.stats import Running
 from arrea._model.step import Exited, ExitSeen, Printed, Spawned
 from arrea._runtime.adopted import Adopted, become_subreaper
 from arrea._runtime.capture import Budget

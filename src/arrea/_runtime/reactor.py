@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from arrea._model.plan import Plan
-    from arrea._model.result import Outcome, Running
+    from arrea._model.result import Outcome
+    from arrea._model.stats import Running
     from arrea._model.step import Effect, Input
     from arrea._model.task import Command
 

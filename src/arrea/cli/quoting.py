@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from arrea._model.text import PLAIN, in_quotes
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_")
 
 
 def quoted(words: Iterable[str]) -> str:
@@ -30,13 +30,6 @@ def quoted_word(word: str) -> str:
     if word.isprintable():
         return in_quotes(word)
     return "$'" + "".join(map(_escaped, word)) + "'"
-
-
-def in_quotes(word: str) -> str:
-    """The same without escapes, as the library names an argument vector."""
-    if word and PLAIN.issuperset(word):
-        return word
-    return "'" + word.replace("'", "'\\''") + "'"
 
 
 ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "'": "\\'", "\\": "\\\\"}

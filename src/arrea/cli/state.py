@@ -8,7 +8,7 @@ from arrea.cli.streams import tell
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from arrea._app.engine import Engine
-    from arrea._model.result import Running, Stats
+    from arrea._model.stats import Running, Stats
 
 RUNNING_SHOWN = 20
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import _thread
 
-from arrea.cli.quoting import in_quotes
+from arrea._model.text import in_quotes
 from arrea.cli.render.grouped import Nothing
 from arrea.cli.render.tags import between, tag_of
 from arrea.cli.streams import STDERR, STDOUT, write
