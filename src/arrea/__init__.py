@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from arrea._app.coroutines import AsyncStream
     from arrea._app.engine import Engine
     from arrea._app.subscription import Subscription
+    from arrea._model.batch_options import BatchOptions
     from arrea._model.errors import (
         ArreaError,
         DuplicateId,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from arrea._model.event import Event
-    from arrea._model.options import BatchOptions, TaskOptions
+    from arrea._model.options import TaskOptions
     from arrea._model.policy import Policy
     from arrea._model.result import BatchResult, Output, Result, Usage
     from arrea._model.stats import Stats
@@ -48,7 +49,7 @@ _HOMES = {
     "ArreaError": "arrea._model.errors",
     "AsyncStream": "arrea._app.coroutines",
     "Batch": "arrea._app.batch",
-    "BatchOptions": "arrea._model.options",
+    "BatchOptions": "arrea._model.batch_options",
     "BatchResult": "arrea._model.result",
     "Config": "arrea._app.configuration",
     "DuplicateId": "arrea._model.errors",

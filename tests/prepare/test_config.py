@@ -7,9 +7,9 @@ import pytest
 
 import arrea
 from arrea import Policy
+from arrea._model.batch_options import ConfigKeys
 from arrea._model.checks import shown
 from arrea._model.errors import InvalidConfig
-from arrea._model.options import ConfigKeys
 from arrea._prepare.config import DEFAULTS, Config
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from arrea import InvalidOption, Policy, Task
 from arrea._model.task import Command
+from arrea._model.text import in_quotes
 from arrea._prepare.config import Config
 from arrea._prepare.options import TASK_OPTIONS, Options, encodable
-from arrea._prepare.plan import Preparer, _quoted
+from arrea._prepare.plan import Preparer
 
 TIMEOUTS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], float | None]] = [
     # configuration, call, task: what holds
@@ -123,7 +124,7 @@ def test_line() -> None:
 def test_quoted_words_are_read_back_by_a_shell(words: list[str]) -> None:
     import shlex
 
-    assert shlex.split(" ".join(map(_quoted, words))) == words
+    assert shlex.split(" ".join(map(in_quotes, words))) == words
 
 
 def test_encodable() -> None:

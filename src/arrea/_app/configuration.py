@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Unpack
 
-    from arrea._model.options import ConfigKeys
+    from arrea._model.batch_options import ConfigKeys
 
 
 class Config:

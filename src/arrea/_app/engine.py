@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from arrea._app.coroutines import AsyncStream
     from arrea._app.feed import Feed
     from arrea._app.subscription import Subscription
+    from arrea._model.batch_options import BatchOptions, EngineOptions
     from arrea._model.event import Event
-    from arrea._model.options import BatchOptions, EngineOptions, TaskOptions
+    from arrea._model.options import TaskOptions
     from arrea._model.result import BatchResult, Result
     from arrea._model.stats import Running, Stats
     from arrea._model.task import Command, Task

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from arrea._model.stats import Stats
 from arrea._model.step import Abandon, Emit, Resolve
 
 TYPE_CHECKING = False
@@ -11,6 +10,7 @@ if TYPE_CHECKING:
 
     from arrea._engine.registry import Registry
     from arrea._model.errors import TaskError
+    from arrea._model.stats import Stats
     from arrea._model.step import Effect
 
 
@@ -38,6 +38,8 @@ class Monitor:
 
     def stats(self) -> Stats:
         """From any thread: each number is right at some moment, all of them at nearly the same one."""
+        from arrea._model.stats import Stats  # few ask
+
         waiting = sum(len(batch.waiting) for batch in list(self._registry.batches.values()))
         return Stats(
             total_workers=self.total_workers,

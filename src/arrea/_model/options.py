@@ -9,12 +9,11 @@ from typing import TypedDict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Hashable, Mapping
     from os import PathLike
     from typing import IO, Any
 
     from arrea._model.duration import Duration
-    from arrea._model.event import Event
     from arrea._model.policy import Policy
 
 
@@ -31,35 +30,6 @@ class TaskOptions(TypedDict, total=False):
     max_output_bytes: int | None
     label: Hashable
     inherit_output: bool
-
-
-class BatchOptions(TaskOptions, total=False):
-    """Of `run`, `stream` and `submit`."""
-
-    workers: int
-    deadline: Duration
-    on_output: Callable[[Event], object] | None
-
-
-class ConfigKeys(TypedDict, total=False):
-    """Of `configure` and `Engine`."""
-
-    max_workers: int
-    max_commands_per_batch: int | None
-    default_policy: Policy | str | Mapping[str, Any]
-    max_retries: int
-    retry_delay: Duration
-    kill_grace: Duration
-    shell: str | None
-    allowed_shells: list[str] | tuple[str, ...]
-    max_output_bytes: int | None
-    log_level: str
-
-
-class EngineOptions(ConfigKeys, total=False):
-    """Of `Engine`."""
-
-    name: str | None
 
 
 class FurtherFields(TypedDict, total=False):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 
 def describe(index: int, name: str) -> str:
     r"""How messages name a task: its index and its name, shortened, on one line.
@@ -47,3 +49,12 @@ def in_quotes(word: str) -> str:
     if word and PLAIN.issuperset(word):
         return word
     return "'" + word.replace("'", "'\\''") + "'"
+
+
+def encodable(text: str) -> bool:
+    """Whether the system can take it; texts that came from the system always pass (surrogateescape)."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True

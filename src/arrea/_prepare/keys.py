@@ -14,7 +14,7 @@ from arrea._model.checks import alternatives, known, meant, shown
 from arrea._model.duration import EXPECTED, parse_duration
 from arrea._model.errors import InvalidConfig, InvalidOption
 from arrea._model.policy import FIELDS, NAMED, Policy, parse_policy
-from arrea._prepare.options import encodable
+from arrea._model.text import encodable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from arrea._model.duration import parse_duration
 from arrea._model.errors import InvalidOption
 from arrea._model.policy import Policy, parse_policy
 from arrea._model.task import Settings, Variables
+from arrea._model.text import encodable
 from arrea._prepare.shell import find_shell, silenced
 
 TYPE_CHECKING = False
@@ -134,15 +135,6 @@ def _variable(name: object, value: object) -> tuple[str, str]:
 
 def _type_name(value: object) -> str:
     return type(value).__name__
-
-
-def encodable(text: str) -> bool:
-    """Whether the system can take it; texts that came from the system always pass (surrogateescape)."""
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _stdin(value: object) -> bytes | str | IO[Any] | None:

@@ -14,8 +14,8 @@ from arrea._model.duration import parse_duration
 from arrea._model.errors import ArreaError, InvalidBatch, InvalidCommand, InvalidOption, TooManyCommands
 from arrea._model.plan import Plan
 from arrea._model.task import Command, Task
-from arrea._model.text import describe, in_quotes, label_text
-from arrea._prepare.options import TASK_OPTIONS, Options, check_label, encodable
+from arrea._model.text import describe, encodable, in_quotes, label_text
+from arrea._prepare.options import TASK_OPTIONS, Options, check_label
 from arrea._prepare.shell import line_words
 
 TYPE_CHECKING = False

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 
 from arrea._model.result import Ending
-from arrea._model.stats import Running
 from arrea._runtime.capture import Capture
 from arrea._runtime.tree import Census, parents_first, send
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from arrea._model.result import Rusage
+    from arrea._model.stats import Running
     from arrea._model.step import Spawn
     from arrea._runtime.capture import Budget
     from arrea._runtime.outflow import Outflow
@@ -210,6 +210,8 @@ class Child:
 
     def running(self, now: float) -> Running:
         """How it stands, for people."""
+        from arrea._model.stats import Running  # few ask
+
         command, (_, index, number) = self.spawn.command, self.spawn.attempt
         return Running(self.spawn.batch_id, index, command.name, number, now - self.started_at)
 

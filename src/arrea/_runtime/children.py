@@ -11,7 +11,6 @@ import os
 import select
 from collections import deque
 
-from arrea._model.stats import Running
 from arrea._model.step import Exited, ExitSeen, Printed, Spawned
 from arrea._runtime.adopted import Adopted, become_subreaper
 from arrea._runtime.capture import Budget
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
+    from arrea._model.stats import Running
     from arrea._model.step import AttemptId, Input, Spawn
     from arrea._runtime.child import Child
     from arrea._runtime.outflow import Outflow
