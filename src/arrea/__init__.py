@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         InvalidConfig,
         InvalidOption,
         MonitorUnavailable,
+        NoRoom,
         TaskError,
         TooManyCommands,
         UsageError,
@@ -60,6 +61,7 @@ _HOMES = {
     "InvalidConfig": "arrea._model.errors",
     "InvalidOption": "arrea._model.errors",
     "MonitorUnavailable": "arrea._model.errors",
+    "NoRoom": "arrea._model.errors",
     "Output": "arrea._model.result",
     "Policy": "arrea._model.policy",
     "Result": "arrea._model.result",
@@ -78,7 +80,7 @@ _HOMES = {
 
 __all__ = [
     "ArreaError", "AsyncStream", "Batch", "BatchOptions", "BatchResult", "Config", "DuplicateId", "Engine",
-    "EngineStopped", "Event", "InvalidBatch", "InvalidConfig", "InvalidOption", "MonitorUnavailable",
+    "EngineStopped", "Event", "InvalidBatch", "InvalidConfig", "InvalidOption", "MonitorUnavailable", "NoRoom",
     "Output", "Policy", "Result", "Stats", "Stream", "Subscription", "Task", "TaskError", "TaskOptions",
     "TooManyCommands", "Usage", "UsageError", "__version__", "configure", "execute", "execute_async",
     "max_workers", "policies", "run", "run_async", "stats", "stream", "stream_async", "submit", "subscribe",

@@ -183,4 +183,4 @@ def test_what_an_elements_own_code_raises_is_its_failure() -> None:
 
     first, second = arrea.run(iter([Task("true", env=Odd(A="b")), "true"]))
     assert second.success
-    assert str(first.error) == "task 0 (true): the command can't be read: its own code raised RuntimeError"
+    assert str(first.error) == "task 0 (true): an option can't be read: its own code raised RuntimeError"

@@ -14,6 +14,7 @@ from arrea._model.errors import ArreaError, TaskError
 # One of each class. Codes are a promise to programs: a change of this table breaks somebody's.
 EXAMPLES: dict[str, tuple[ArreaError, str]] = {
     "ArreaError": (ArreaError("broke"), "error"),
+    "NoRoom": (errors.NoRoom("can't start"), "no_room"),
     "UsageError": (errors.UsageError("wrong"), "error"),
     "InvalidOption": (errors.InvalidOption("timeout", "timeout is wrong"), "invalid_option"),
     "InvalidConfig": (errors.InvalidConfig("shell", "environment", "shell is wrong"), "invalid_config"),

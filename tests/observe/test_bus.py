@@ -55,7 +55,7 @@ def test_whoever_waits_for_an_abandoned_one_is_woken() -> None:
     bus.add(box)
     waiting = threading.Thread(target=box.wait, args=(None,))
     waiting.start()
-    assert wait_until(lambda: box._watching)
+    assert wait_until(lambda: box._bell._waiting)
     box.abandon()
     bus.publish([emit("finished", 0)])
     waiting.join(5)

@@ -165,7 +165,7 @@ def test_whoever_waits_is_woken_by_an_event_and_by_the_end() -> None:
     waiting = [threading.Thread(target=lambda: woken.append(full.wait(None))) for _ in range(3)]
     for thread in waiting:
         thread.start()
-    while full._watching < 3:
+    while len(full._bell._waiting) < 3:
         time.sleep(0.001)
     full.put([emit("finished", 0)])
     for thread in waiting:

@@ -12,7 +12,7 @@ import time
 
 from arrea._app.inbox import Inbox, Relay
 from arrea._model.duration import parse_duration
-from arrea._model.errors import EngineStopped
+from arrea._model.errors import EngineStopped, UsageError
 from arrea._model.result import BatchResult, Result
 
 TYPE_CHECKING = False
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from arrea._model.task import Command
     from arrea._runtime.outflow import Outflow
     from arrea._runtime.reactor import Reactor
+
+
+OWN_THREAD = "nobody can wait on Arrea's own thread"
 
 
 class TimeIsUp(TimeoutError):
@@ -51,6 +54,7 @@ class Batch:
         self._plan = plan
         self._feed = feed
         self._feeds_itself = False
+        self._pulling = threading.Lock()
         self._outflow = outflow
         self._inbox = Inbox(self.id, epoch_ms) if outflow is None else Relay(self.id, epoch_ms, outflow)
         self._pid = os.getpid()
@@ -74,6 +78,7 @@ class Batch:
 
     def begin_and_wait(self) -> BatchResult:
         """Both in one, so that no interrupt finds a batch that runs and nobody who waits for it."""
+        self._check_ours()
         try:
             self.begin()
             self._wait_until_over(None)
@@ -87,7 +92,7 @@ class Batch:
     @property
     def done(self) -> bool:
         """Whether every task has its result."""
-        return self._inbox.over.is_set()
+        return self._inbox.over
 
     @property
     def arrived(self) -> int:
@@ -172,11 +177,15 @@ class Batch:
             return
         try:
             self.cancel()
-            self._inbox.over.wait(self._end_within_s)
+            self._wait_for_end(self._end_within_s)
         except BaseException:
             self.kill()
-            self._inbox.over.wait(1.0)
+            self._wait_for_end(1.0)
             raise
+
+    def _wait_for_end(self, seconds: float) -> None:
+        if not self._reactor.is_own_thread:
+            self._inbox.bell.wait_for(lambda: self.done, time.monotonic() + seconds)
 
     @property
     def _end_within_s(self) -> float:
@@ -190,14 +199,21 @@ class Batch:
         return self._pid == os.getpid()
 
     def _check_ours(self) -> None:
-        if not self.done and not self._is_ours:
+        """Whether this caller may wait."""
+        if self.done:
+            return
+        if not self._is_ours:
             raise EngineStopped(f"batch {self.id} belongs to the process that forked this one")
+        if self._reactor.is_own_thread:
+            raise UsageError(f"{OWN_THREAD}, where a finalizer ran: batch {self.id} would wait for itself")
+        if self._outflow is not None and self._outflow.is_own_thread:
+            raise UsageError(f"{OWN_THREAD}, in its on_output: batch {self.id} would wait for itself")
 
     def _wait_until_over(self, until: float | None) -> None:
         self._check_ours()
         while not self.done and self._feed is not None and not self._feeds_itself:
             self._await(self.arrived, until)
-        if not self._inbox.over.wait(None if until is None else max(0.0, until - time.monotonic())):
+        if not self._inbox.bell.wait_for(lambda: self.done, until):
             raise TimeIsUp(f"batch {self.id} is still running")
         self._account_for_the_late()
 
@@ -207,7 +223,7 @@ class Batch:
         while self.arrived <= seen and not self.done:
             if self._may_feed:
                 self._feed_once()
-            elif not self._inbox.wait_for(lambda: self.arrived > seen or self.done or self._may_feed, until):
+            elif not self._inbox.bell.wait_for(lambda: self._has_more(seen) or self._may_feed, until):
                 raise TimeIsUp(f"batch {self.id} is still running")
         if self.done:
             self._account_for_the_late()
@@ -229,7 +245,7 @@ class Batch:
     def _feed_all(self, feed: Feed) -> None:
         try:
             while feed.open and not self.done:
-                self._inbox.wait_for(lambda: self._wants_feeding or self.done, None)
+                self._inbox.bell.wait_for(lambda: self._wants_feeding or self.done)
                 if self._wants_feeding:
                     self._feed_once()
         except BaseException as error:  # noqa: BLE001 - SystemExit of the source: whoever waits gets it
@@ -245,7 +261,7 @@ class Batch:
     @property
     def _may_feed(self) -> bool:
         """Whether a waiting caller should pull the source."""
-        return self._wants_feeding and not self._feeds_itself
+        return self._wants_feeding and not self._feeds_itself and not self._pulling.locked()
 
     @property
     def _wants_feeding(self) -> bool:
@@ -254,7 +270,13 @@ class Batch:
     def _feed_once(self) -> None:
         feed = self._feed
         assert feed is not None
-        self._hand_on(feed.pull(self._inbox.room), feed)
+        if not self._pulling.acquire(blocking=False):
+            return  # another thread does, and a generator can't be asked twice at once
+        try:
+            self._hand_on(feed.pull(self._inbox.room), feed)
+        finally:
+            self._pulling.release()
+            self._inbox.bell.ring()
 
     def _hand_on(self, commands: list[Command], feed: Feed) -> None:
         self._inbox.used(len(commands))

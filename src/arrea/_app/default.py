@@ -16,7 +16,9 @@ def default_engine() -> Engine:
     global _engine
     with _making:
         if _engine is None:
-            _engine = Engine._of_process(_engines.configuration())
+            made = Engine._of_process(_engines.configuration())
+            if _engine is None:  # still: a signal handler may have come in between
+                _engine = made
         return _engine
 
 

@@ -18,7 +18,7 @@ from arrea._engine.leader import Leader
 from arrea._engine.monitor import Monitor
 from arrea._engine.registry import Registry
 from arrea._model.checks import check_callback, known
-from arrea._model.errors import ArreaError, EngineStopped, InvalidOption
+from arrea._model.errors import ArreaError, EngineStopped, InvalidOption, NoRoom
 from arrea._model.policy import parse_policy
 from arrea._prepare.options import TASK_OPTIONS
 from arrea._prepare.plan import Preparer
@@ -257,11 +257,27 @@ class Engine:
         self._check_open()
         with self._starting:
             self._check_open()
-            if self._reactor is None:
-                self._reactor = Reactor(Leader(self._registry, _chance), self._telling)
-                self._reactor.when_ended(self._telling.end)
-                self._reactor.resize(self.config.effective().max_workers)
+            reactor = self._reactor or self._make_reactor()
+            try:
+                reactor.start()
+            except RuntimeError as error:
+                self._reactor = None
+                reactor.discard()
+                raise NoRoom(f"the engine can't start: {error}") from error
+            return reactor
+
+    def _make_reactor(self) -> Reactor:
+        try:
+            made = Reactor(Leader(self._registry, _chance), self._telling)
+        except OSError as error:
+            raise NoRoom(f"the engine can't start: {error.strerror}") from error
+        if self._reactor is not None:  # a signal handler came in between, and made one
+            made.discard()
             return self._reactor
+        self._reactor = made
+        made.when_ended(self._telling.end)
+        made.resize(self.config.effective().max_workers)
+        return made
 
     def _reconfigured(self, config: Config) -> None:
         """On the thread that changed something. Under the lock, so that of two changes the later one stays."""

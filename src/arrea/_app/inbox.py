@@ -6,9 +6,7 @@ caller's: whatever is told comes after the output before it.
 
 from __future__ import annotations
 
-import threading
-import time
-
+from arrea._model.bell import Bell
 from arrea._model.errors import EngineStopped, not_started
 from arrea._model.result import Outcome, Result
 from arrea._model.text import describe
@@ -26,26 +24,26 @@ class Inbox:
     """What the reactor told of a batch: the port that `Reactor.submit` takes.
 
     arrived: results in the order in which they came; None for one that a `Stream` took, for it keeps nothing.
-    room: how many commands an open batch wants. close, failure: how it ended; one of them is set when it is `over`.
-    ending: its end is about to be told. watchers: called after each turn that told something.
+    bell: rings after each turn that told something. close, failure: how it ended; one of them is set when it is `over`.
+    ending: its end is about to be told. watchers: are called after each such turn.
     """
 
     __slots__ = (
-        "_changed", "_epoch_ms", "_watching", "arrived", "batch_id", "close", "ending", "failure", "over", "room",
+        "_epoch_ms", "_used", "_wanted", "arrived", "batch_id", "bell", "close", "ending", "failure", "over",
         "watchers",
     )  # fmt: skip
 
     def __init__(self, batch_id: str, epoch_ms: float) -> None:
         self.batch_id = batch_id
         self._epoch_ms = epoch_ms
-        self._changed = threading.Condition()
-        self._watching = 0
+        self.bell = Bell()
         self.arrived: list[Result | None] = []
-        self.room = 0
+        self._wanted = 0  # counted by the reactor alone
+        self._used = 0  # and this by whoever feeds
         self.ending = False
         self.close: Close | None = None
         self.failure: EngineStopped | None = None
-        self.over = threading.Event()
+        self.over = False
         self.watchers: list[Callable[[], object]] = []
 
     # ── on the reactor's thread ───────────────────────────────────────────────────────────────────
@@ -61,22 +59,19 @@ class Inbox:
             self.resolved(_never_started(index, command, reason))
 
     def wanted(self, count: int) -> None:
-        with self._changed:
-            self.room += count
+        self._wanted += count
 
     def closed(self, close: Close) -> None:
         self.close = close
-        self.over.set()
+        self.over = True
 
     def failed(self, error: EngineStopped) -> None:
         self.failure = error
-        self.over.set()
+        self.over = True
 
     def flush(self) -> None:
         """Wakes who waits. Who doesn't count yet looks at all of it before he waits."""
-        if self._watching:
-            with self._changed:
-                self._changed.notify_all()
+        self.bell.ring()
         for watcher in list(self.watchers):
             watcher()
 
@@ -87,20 +82,14 @@ class Inbox:
         for index, command in tasks:
             self._add(_never_started(index, command, reason))
 
+    @property
+    def room(self) -> int:
+        """How many commands an open batch wants."""
+        return self._wanted - self._used
+
     def used(self, count: int) -> None:
         """So many commands were fed."""
-        with self._changed:
-            self.room -= count
-
-    def wait_for(self, happened: Callable[[], bool], until: float | None) -> bool:
-        """Waits until it is so, at most until this time of `time.monotonic`; whether it is."""
-        with self._changed:
-            self._watching += 1
-            try:
-                left = None if until is None else max(0.0, until - time.monotonic())
-                return self._changed.wait_for(happened, left)
-            finally:
-                self._watching -= 1
+        self._used += count
 
 
 def _never_started(index: int, command: Command, reason: str) -> Outcome:

@@ -18,11 +18,11 @@ def iterator_of(commands: object) -> Iterator[Any]:
     """Its iterator. Raises `InvalidOption` for what is no source, or only one command."""
     if isinstance(commands, (str, bytes, bytearray, memoryview, Task)):
         raise InvalidOption("commands", f"{EXPECTED} of commands, not one command: {shown(commands)}")
-    if hasattr(commands, "keys"):  # its keys are hardly what was meant
+    if _has(commands, "keys"):  # its keys are hardly what was meant
         raise InvalidOption("commands", f"{EXPECTED} of commands, not a mapping: {shown(commands)}")
     try:
         return iter(commands)  # type: ignore[call-overload, no-any-return]
-    except TypeError:
+    except TypeError:  # anything else is what the source raises, and is for the caller
         later = "; an asynchronous one is for run_async and stream_async" if is_async(commands) else ""
         raise InvalidOption("commands", f"{EXPECTED}, not {shown(commands)}{later}") from None
 
@@ -36,4 +36,11 @@ def async_iterator_of(commands: AsyncIterable[Any]) -> AsyncIterator[Any]:
 
 
 def is_async(commands: object) -> TypeGuard[AsyncIterable[Any]]:
-    return hasattr(commands, "__aiter__")
+    return _has(commands, "__aiter__")
+
+
+def _has(commands: object, name: str) -> bool:
+    try:
+        return hasattr(commands, name)
+    except Exception:  # noqa: BLE001 - of the object's own `__getattr__`
+        return False

@@ -1,6 +1,7 @@
 """Every error of Arrea, with a stable `code`, a message for people, and fields for programs.
 
 ArreaError                    error; unsupported_platform at the first use on a system that isn't Linux
+├── NoRoom                    no_room: too few descriptors, threads or memory for the engine itself
 ├── UsageError                raised at the call: nothing was started
 │   ├── InvalidOption         invalid_option
 │   │   └── InvalidConfig     invalid_config: a setting's key or value, in whichever layer it stands
@@ -68,6 +69,12 @@ def _restore(kind: type[ArreaError], args: tuple[object, ...], state: dict[str, 
     error.args = args
     error.__dict__.update(state)
     return error
+
+
+class NoRoom(ArreaError):
+    """The machine has no room for an engine: too few descriptors, threads or memory. Nothing was started."""
+
+    code = "no_room"
 
 
 class UsageError(ArreaError):

@@ -134,7 +134,10 @@ def check_types(types: object) -> frozenset[str] | None:
 
 
 def _listed(types: Iterable[object]) -> list[object]:
-    names = list(types)
+    try:
+        names = list(types)
+    except Exception:  # noqa: BLE001 - of the object's own methods
+        raise InvalidOption("types", f"types can't be read: {shown(types)}") from None
     if not names:
         raise InvalidOption("types", "types is empty: such a subscription would never get anything")
     return names

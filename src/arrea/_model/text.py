@@ -17,7 +17,7 @@ def describe(index: int, name: str) -> str:
 
 def label_text(label: object) -> str:
     try:
-        return str(label)
+        return str.__str__(str(label))  # plain text: a subclass has methods of its own, which would run later
     except Exception:  # noqa: BLE001 - a label's own text is no reason to refuse a command
         return f"<{type(label).__name__}>"
 

@@ -8,9 +8,9 @@ what comes next.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 
+from arrea._model.bell import Bell
 from arrea._model.event import LOSSY
 from arrea._model.step import Emit
 
@@ -33,7 +33,7 @@ class Mailbox:
     """
 
     __slots__ = (
-        "_arrivals", "_bytes", "_changed", "_kept", "_lossy", "_lost", "_lost_at", "_types", "_watching", "batch_id",
+        "_arrivals", "_bell", "_bytes", "_kept", "_lock", "_lossy", "_lost", "_lost_at", "_types", "batch_id",
         "callback", "closed", "most", "watchers",
     )  # fmt: skip
 
@@ -55,8 +55,8 @@ class Mailbox:
         self._arrivals = 0
         self._lost = 0
         self._lost_at = 0.0
-        self._changed = threading.Condition()  # its lock may be taken twice: a signal handler may read, too
-        self._watching = 0
+        self._lock = threading.RLock()  # may be taken twice: a signal handler may read, too
+        self._bell = Bell()
         self.closed = False
         self.watchers: list[Watcher] = []
 
@@ -77,7 +77,7 @@ class Mailbox:
 
     def _take_in(self, events: Sequence[Emit]) -> bool:
         """Whether there is anything new to be seen."""
-        with self._changed:
+        with self._lock:
             if self.closed:
                 return False
             before, types = self._arrivals, self._types
@@ -100,7 +100,7 @@ class Mailbox:
 
     def take(self) -> Emit | None:
         """The next event; None if there is none now."""
-        with self._changed:
+        with self._lock:
             if self._lost:
                 return self._lag()
             kept, lossy = self._kept, self._lossy
@@ -119,23 +119,17 @@ class Mailbox:
 
     def wait(self, until: float | None) -> bool:
         """Until there is an event, or none will come; False when it is that time of `time.monotonic` before."""
-        with self._changed:
-            self._watching += 1
-            try:
-                left = None if until is None else max(0.0, until - time.monotonic())
-                return self._changed.wait_for(lambda: len(self) > 0 or self.closed, left)
-            finally:
-                self._watching -= 1
+        return self._bell.wait_for(lambda: len(self) > 0 or self.closed, until)
 
     def close(self) -> None:
         """Nothing more comes in; what is in it can still be taken."""
-        with self._changed:
+        with self._lock:
             self.closed = True
         self._tell()
 
     def discard(self) -> None:
         """The same, and what is in it is gone."""
-        with self._changed:
+        with self._lock:
             self._kept.clear()
             self._lossy.clear()
             self._bytes = self._lost = 0
@@ -146,9 +140,7 @@ class Mailbox:
         self.closed = True
 
     def _tell(self) -> None:
-        if self._watching:
-            with self._changed:
-                self._changed.notify_all()
+        self._bell.ring()
         for watcher in list(self.watchers):
             watcher()
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from arrea._model.checks import count, known, shown
 from arrea._model.duration import parse_duration
-from arrea._model.errors import InvalidOption
+from arrea._model.errors import ArreaError, InvalidOption
 from arrea._model.policy import Policy, parse_policy
 from arrea._model.task import Settings, Variables
 from arrea._model.text import encodable
@@ -37,6 +37,15 @@ class Options:
     __slots__ = ("settings", "shell")
 
     def __init__(self, given: Mapping[str, Any], config: Config, default_policy: Policy) -> None:
+        try:
+            self._read(given, config, default_policy)
+        except ArreaError:
+            raise
+        except Exception as error:
+            told = f"an option can't be read: its own code raised {type(error).__name__}"
+            raise InvalidOption("options", told) from error
+
+    def _read(self, given: Mapping[str, Any], config: Config, default_policy: Policy) -> None:
         known(given, TASK_OPTIONS)
         policy = parse_policy(given["policy"], config.base_policy) if "policy" in given else default_policy
         values = _variables(given.get("env"), _switch(given, "inherit_env", True))

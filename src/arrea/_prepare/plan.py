@@ -61,8 +61,7 @@ class Preparer:
         except InvalidOption as error:
             return self.refused(index, element, error)
         except Exception as error:  # noqa: BLE001 - of the element's own methods; others must not be lost for it
-            told = f"the command can't be read: its own code raised {type(error).__name__}"
-            return self.refused(index, element, InvalidOption("command", told))
+            return self.refused(index, element, _unreadable(error))
 
     def refused(self, index: int, element: object, error: InvalidOption) -> Command:
         """A command that fails without starting."""
@@ -91,6 +90,8 @@ class Preparer:
                 commands.append(self.command(index, element))
             except InvalidOption as error:
                 errors.append((index, error))
+            except Exception as error:  # noqa: BLE001 - of the element's own methods
+                errors.append((index, _unreadable(error)))
         if errors:
             raise InvalidBatch(errors)
         return commands
@@ -124,14 +125,20 @@ class Preparer:
         )
 
 
+def _unreadable(error: Exception) -> InvalidOption:
+    told = f"the command can't be read: its own code raised {type(error).__name__}"
+    return InvalidOption("command", told)
+
+
 def _listener(value: object) -> Callable[[Event], object] | None:
     return None if value is None else check_callback(value, "on_output")
 
 
 def _command(element: object, options: Options, label: object) -> Command:
     if isinstance(element, str):
-        _check_line(element)
-        return Command(element, line_words(options.shell, element), options.settings, label)
+        line = str.__str__(element)  # plain text: a subclass has methods of its own, which would run later
+        _check_line(line)
+        return Command(line, line_words(options.shell, line), options.settings, label)
     if isinstance(element, (list, tuple)):
         words = _words(element)
         return Command(" ".join(map(in_quotes, words)), words, options.settings, label)
@@ -165,12 +172,12 @@ def _words(element: Sequence[object]) -> tuple[str, ...]:
         _check_text(word, f"argument {place}")
     if not str(element[0]).strip():
         raise InvalidOption("command", "the program's name is empty", code="empty_command")
-    return tuple(str(word) for word in element)
+    return tuple(map(str.__str__, element))
 
 
 def _as_text(element: object) -> str:
     if isinstance(element, Task):
         element = element.command
     if isinstance(element, (list, tuple)):
-        return " ".join(word if isinstance(word, str) else shown(word) for word in element)
-    return element if isinstance(element, str) else shown(element)
+        return " ".join(str.__str__(word) if isinstance(word, str) else shown(word) for word in element)
+    return str.__str__(element) if isinstance(element, str) else shown(element)

@@ -50,6 +50,11 @@ class Outflow:
         """Raises RuntimeError if the machine has no room for the thread."""
         self._thread.start()
 
+    @property
+    def is_own_thread(self) -> bool:
+        """Whether the caller is the function, or was called by it."""
+        return threading.current_thread() is self._thread
+
     # ── on the reactor's thread ───────────────────────────────────────────────────────────────────
 
     def put(self, attempt: AttemptId, stream: str, chunk: bytes, now: float) -> None:

@@ -11,9 +11,11 @@ import os
 import select
 import threading
 import time
+from _thread import start_new_thread
 from collections import deque
 from itertools import count
 
+from arrea._model.bell import Bell
 from arrea._model.errors import EngineStopped
 from arrea._model.step import (
     Abandon,
@@ -102,7 +104,10 @@ class Suspension:
 
 
 class Reactor:
-    """Runs an engine against the operating system. Methods without an underscore may be called from any thread."""
+    """Runs an engine against the operating system. Methods without an underscore may be called from any thread.
+
+    ended: nothing of it runs any more, no thread and no process.
+    """
 
     def __init__(self, engine: Engine, observer: Observer) -> None:
         self._engine = engine
@@ -115,7 +120,10 @@ class Reactor:
         self._submitting = threading.RLock()  # a signal handler may submit in the middle of it
         self._waking = threading.RLock()  # finalizers wake too, wherever the collector runs them
         # Not `Thread.join`: an exception in it (Ctrl-C) makes Python 3.11 take the thread for ended (bpo-45274).
-        self._ended = threading.Event()
+        self._over = Bell()
+        self.ended = False
+        self._ident = 0
+        self._claim = threading.Lock()
         self._sleeping = False
         self._stopping = False
         self._failure: EngineStopped | None = None
@@ -127,13 +135,36 @@ class Reactor:
         self._guardian = Guardian(self._watch, self._unwatch)
         self._guardian_missed = False
         self._children = Children(self._epoll, self._inputs.append, observer, self._guardian.roster)
-        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        except OSError:  # no descriptor left
+            self._guardian.roster.shut()
+            raise
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         most = min(os.cpu_count() or 1, MOST_SPAWNERS)
         self._spawners = Spawners(most, self._hand_over, self._post, self.now, self._guardian)
         self._callbacks = Callbacks(self._post)
-        self._thread = threading.Thread(target=self._run, name="arrea-reactor", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """The thread; once. Raises RuntimeError if the machine has no room for it.
+
+        A signal handler may come here in the middle of a start below, and wait for what it submits: so it starts a
+        thread of its own, and the first of them to come is the reactor's.
+        """
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="arrea-reactor", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:
+                self._thread = None
+                raise
+        elif not self._claim.locked():
+            start_new_thread(self._run, ())
+
+    def discard(self) -> None:
+        """One that was never started."""
+        self._close()
 
     # ── from any thread ───────────────────────────────────────────────────────────────────────────
 
@@ -195,14 +226,17 @@ class Reactor:
         """Ends all batches by the kill ladder, then the threads. Starts none. Safe to call twice."""
         with self._submitting:
             self._stopping = True
-        if self._thread is threading.current_thread():
+        if self._ident == threading.get_ident():
             return
         try:
             self._cancel_all(hard=False)
-            self._ended.wait(grace_s)
+            self._wait_for_end(grace_s)
         finally:  # also when a second Ctrl-C ends the waiting
             self.kill_all()
-            self._ended.wait(STOP_WITHIN_S)
+            self._wait_for_end(STOP_WITHIN_S)
+
+    def _wait_for_end(self, seconds: float) -> None:
+        self._over.wait_for(lambda: self.ended, time.monotonic() + seconds)
 
     def kill_all(self) -> None:
         """Ends what runs at once."""
@@ -214,9 +248,9 @@ class Reactor:
         return self._failure
 
     @property
-    def ended(self) -> bool:
-        """Whether nothing of it runs any more, no thread and no process."""
-        return self._ended.is_set()
+    def is_own_thread(self) -> bool:
+        """Whether the caller is on a thread that work goes through: a finalizer that the reactor happened to run."""
+        return threading.get_ident() == self._ident or self._spawners.is_own_thread
 
     def when_ended(self, function: Callable[[], object]) -> None:
         """Calls this, from the reactor's thread, when it has ended."""
@@ -253,6 +287,9 @@ class Reactor:
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
+        if not self._claim.acquire(blocking=False):
+            return
+        self._ident = threading.get_ident()
         try:
             while not (self._stopping and self._is_idle()):
                 self._turn()
@@ -261,7 +298,8 @@ class Reactor:
             raise
         finally:
             self._close()
-            self._ended.set()
+            self.ended = True
+            self._over.ring()
             for function in self._at_end:
                 function()
 

@@ -65,6 +65,10 @@ class Spawners:
             return
         self._requests.put((request, row))
 
+    @property
+    def is_own_thread(self) -> bool:
+        return threading.current_thread() in self._threads
+
     def delivered(self) -> None:
         """The reactor took what became of a start."""
         self.pending -= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arrea._model.errors import ArreaError, InvalidConfig, InvalidOption, TooManyCommands
+from arrea._model.errors import ArreaError, InvalidConfig, InvalidOption, NoRoom, TooManyCommands
 from arrea._model.text import printable
 from arrea.cli.batch import run_batch
 from arrea.cli.exit_codes import FAILED, WRONG_USAGE
@@ -80,6 +80,9 @@ def run(words: Sequence[str]) -> int:
         return _run(given)
     except WrongLines as error:
         return _refused(error.lines)
+    except NoRoom as error:
+        tell(f"arrea run: could not start: {error}")
+        return FAILED
     except ArreaError as error:
         return _refused([_explained(error)])
     except (
