@@ -147,3 +147,13 @@ def test_nobody_takes_it() -> None:
         ran = shell(f"$ARREA run --dry-run {flags} -c true >/dev/full")
         assert ran.code == 1 and ran.err.count("\n") == 1 and "No space left" in ran.err
     assert shell("$ARREA run --dry-run -c true 2>&-").code == 0
+
+
+def test_what_a_shell_would_read_otherwise_is_quoted() -> None:
+    assert run_dry("--", "if", "x") == "'if' x\n"
+    assert run_dry("--env", "a b=1", "-c", "true") == "env 'a b=...' /bin/sh -c true\n"
+    assert run_dry("--env", "X$(id)=1", "-c", "true") == "env 'X$(id)=...' /bin/sh -c true\n"
+
+
+def run_dry(*args: str) -> str:
+    return arrea("run", "--dry-run", *args).out.decode()

@@ -2,8 +2,8 @@
 
 import os
 import signal
-import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -64,9 +64,55 @@ def test_orphans_that_end_leave_no_zombie() -> None:
     lost = "(setsid sh -c 'exit 0' &); sleep 0.1"
     with started("run", "-q", "-p1", *["-c", lost] * 30) as running:
         time.sleep(2.5)
-        mine = subprocess.run(
-            ["ps", "--ppid", str(running.process.pid), "-o", "stat="], capture_output=True, text=True
-        )
-        zombies = [state for state in mine.stdout.split() if state.startswith("Z")]
-        assert len(zombies) < 15, zombies  # they are looked for once a second
+        assert zombies_of(running.process.pid) < 15  # they are looked for once a second
         assert running.end().code == 0
+
+
+def test_what_a_successful_command_left_may_go_on_to_fork(seconds: str, tmp_path: Path) -> None:
+    """Its children are orphans that are younger than its end; they still have its marks."""
+    script = tmp_path / "service"
+    script.write_text(f"(sleep 0.5; sh -c 'sleep {seconds} & exit'; sleep 5) >/dev/null 2>&1 & exit 0\n")
+    ran = arrea(
+        "run", "-q", "-p2", "--timeout", "1200", "-c", f"sh {script}", "-c", "sleep 60", checked=False
+    )
+    assert ran.code == 1
+    (left,) = sleepers(seconds)
+    os.kill(left, signal.SIGKILL)
+
+
+def test_commands_that_ended_before_it_or_began_after_it_save_no_orphan(seconds: str) -> None:
+    late = f"sleep 0.3; {LOST.format(seconds)}; sleep 60"
+    ran = arrea(
+        "run",
+        "-q",
+        "-p3",
+        "--timeout",
+        "1500",
+        "--retries",
+        "1",
+        "--retry-delay",
+        "500",
+        "-c",
+        late,
+        "-c",
+        "false",
+    )
+    assert ran.code == 1
+    assert sleepers(seconds) == []
+
+
+def test_a_command_that_forks_without_end_leaves_few_zombies() -> None:
+    storm = "i=0; while [ $i -lt 4000 ]; do (sleep 0.001 &) ; i=$((i+1)); done"
+    with started("run", "-q", "-c", storm) as running:
+        most = 0
+        while running.process.poll() is None:
+            most = max(most, zombies_of(running.process.pid))
+            time.sleep(0.1)
+        assert running.end().code == 0
+    assert most < 2500
+
+
+def zombies_of(parent: int) -> int:
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    stats = (process_stat(pid) for pid in pids)
+    return sum(1 for stat in stats if stat is not None and stat[1] == "Z" and stat[2] == parent)

@@ -77,6 +77,22 @@ def test_a_second_signal_kills_at_once(second: int, gap: float) -> None:
     assert ran.code == -2 and ran.seconds < 1.5
 
 
+def test_two_signals_at_once_kill_at_once() -> None:
+    for _ in range(5):
+        with started("run", "-q", "-c", "trap '' TERM INT; sleep 70; sleep 70", "-c", "true") as running:
+            assert wait_until(
+                lambda: running.process.poll() is None and our_code_runs(running.process.pid), 10
+            )
+            time.sleep(0.3)
+            running.process.send_signal(signal.SIGSTOP)  # so that it sees both together
+            running.process.send_signal(signal.SIGINT)
+            running.process.send_signal(signal.SIGTERM)
+            running.signal(signal.SIGCONT)
+            ran = running.end()
+        assert ran.code in (-signal.SIGINT, -signal.SIGTERM)
+        assert ran.seconds < 1.5
+
+
 def test_a_storm_of_signals() -> None:
     with started("run", "-c", STUBBORN, "-c", STUBBORN, "-c", STUBBORN) as running:
         wait_for_commands(running, 3)

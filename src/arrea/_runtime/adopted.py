@@ -1,17 +1,23 @@
 """Orphans of a subreaper: processes whose parent ended, and that the kernel gave to us. Command line only.
 
 A subreaper sees what no other trace shows: a process that left its session, lost its parent and cleared its
-environment is still a child of ours. Which attempt it came from nobody can say; so it is taken for one that is
-being killed only if every attempt that could have started it is, and none has ended by itself since it started: what
-that one left behind may be meant.
+environment is still a child of ours. Which attempt it came from nobody can say, and what an attempt that ended by
+itself left behind may be meant. So one is taken for an attempt that is being killed only if
 
-Source: prctl(2), PR_SET_CHILD_SUBREAPER.
+* every running attempt that could have started it is being killed,
+* none that ended by itself ran at the time of its start,
+* it has no marks of another attempt, and
+* nothing that may have been left behind on purpose is as old as it, for that may be its ancestor.
+
+Source: prctl(2), PR_SET_CHILD_SUBREAPER; proc_tid_children(5).
 """
 
 from __future__ import annotations
 
 import os
 import time
+
+from arrea._runtime.tree import environ_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +27,9 @@ if TYPE_CHECKING:
     from arrea._runtime.tree import Census, Process
 
 PR_SET_CHILD_SUBREAPER = 36
-ALL_KINDS = 0x40000000  # __WALL of wait(2): children whatever signal they end with
-REAP_EVERY_MS = 1000.0
+REAP_EVERY_MS, REAP_SOON_MS = 1000.0, 100.0
+MANY = 50  # zombies at once: somebody forks much, and pids are few
+MOST_SPANS = 1000
 
 
 def become_subreaper() -> bool:
@@ -33,45 +40,68 @@ def become_subreaper() -> bool:
 
 
 class Adopted:
-    """The orphans of one reactor. Its thread only."""
+    """The orphans of one reactor. Its thread only. Times of processes are clock ticks since boot, as in /proc.
+
+    reap_at: when to look for zombies again, in the engine's time.
+    """
 
     def __init__(self) -> None:
-        self._last_end = 0  # in clock ticks since boot, as /proc has start times
-        self._tick = 1.0 / os.sysconf("SC_CLK_TCK")
-        self._reap_at = 0.0
+        self._spans: list[
+            tuple[int, int]
+        ] = []  # when attempts ran that ended by themselves; apart, ascending
+        self._ticks_per_ms = os.sysconf("SC_CLK_TCK") / 1000.0
+        self.reap_at = 0.0
 
-    def note_end(self) -> None:
-        """An attempt ended by itself."""
-        self._last_end = int(time.clock_gettime(time.CLOCK_BOOTTIME) / self._tick)
+    def note_end(self, child: Child, now: float) -> None:
+        """This attempt ended by itself."""
+        end = int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000.0 * self._ticks_per_ms) + 1
+        start = end - int((now - child.started_at) * self._ticks_per_ms) - 3
+        while self._spans and self._spans[-1][1] >= start:
+            start = min(start, self._spans.pop()[0])
+        self._spans.append((start, end))
+        if len(self._spans) > MOST_SPANS:
+            self._spans[:2] = [(self._spans[0][0], self._spans[1][1])]
 
     def of(self, child: Child, running: Collection[Child], census: Census) -> list[Process]:
         """The orphans that can only come from this attempt, or from others that are being killed as well.
 
         Not while a start is under way: its child would be taken for one.
         """
-        since = max(self._last_end + 1, _started(child, census))
+        since = _started(child, census)
         leaders = {other.pid for other in running}
-        return [
-            orphan
-            for orphan in self._orphans(census)
-            if orphan.start_time >= since
-            and orphan.pid not in leaders
-            and _all_killed(orphan, running, census)
-        ]
+        found: list[Process] = []
+        for orphan in sorted(self._orphans(census), key=_age):
+            if orphan.pid in leaders:
+                continue
+            if not self._may_be_killed(orphan, running, census):
+                break  # this one stays, and may be the ancestor of all that are younger
+            if orphan.start_time >= since:
+                found.append(orphan)
+        return found
 
     def _orphans(self, census: Census) -> Iterator[Process]:
         own = os.getpid()
         ours = (process for process in census.kin(own) if process.ppid == own and process.living)
         return (process for process in ours if not _is_guardian(process.pid))
 
+    def _may_be_killed(self, orphan: Process, running: Collection[Child], census: Census) -> bool:
+        if not _all_killed(orphan, running, census):
+            return False
+        if any(start <= orphan.start_time <= end for start, end in self._spans):
+            return False
+        return _marks_are_of(orphan, running)
+
     def reap(self, running: Collection[Child], now: float) -> None:
         """Takes the status of those that ended, so that no zombie is left. Not while a start is under way."""
-        if now < self._reap_at:
+        if now < self.reap_at:
             return
-        self._reap_at = now + REAP_EVERY_MS
         leaders = {child.pid for child in running}
-        while (pid := _zombie()) and pid not in leaders:
-            os.waitpid(pid, os.WNOHANG | ALL_KINDS)
+        reaped = sum(_reap(pid) for pid in _children() if pid not in leaders)
+        self.reap_at = now + (REAP_SOON_MS if reaped > MANY else REAP_EVERY_MS)
+
+
+def _age(process: Process) -> tuple[int, int]:
+    return process.start_time, process.pid
 
 
 def _started(child: Child, census: Census) -> int:
@@ -83,6 +113,16 @@ def _all_killed(orphan: Process, running: Collection[Child], census: Census) -> 
     return all(other.signalled or _started(other, census) > orphan.start_time for other in running)
 
 
+def _marks_are_of(orphan: Process, running: Collection[Child]) -> bool:
+    """Whether its marks, if it has any, are of an attempt that is being killed."""
+    environ = b"\0" + environ_of(orphan.pid) + b"\0"
+    if b"\0ARREA_TASK=" not in environ:
+        return True
+    return any(
+        child.signalled and all(b"\0" + mark + b"\0" in environ for mark in child.marks) for child in running
+    )
+
+
 def _is_guardian(pid: int) -> bool:
     """It left its own parent on purpose."""
     try:
@@ -92,10 +132,21 @@ def _is_guardian(pid: int) -> bool:
         return False
 
 
-def _zombie() -> int:
-    """The pid of a child that ended and wasn't waited for; 0 if there is none."""
+def _children() -> list[int]:
+    """Of all our threads: the kernel gives orphans to any of them. Nobody where it has no such list."""
+    found: list[int] = []
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{thread}/children", "rb", buffering=0) as file:
+                found += map(int, file.read().split())
+        except OSError:
+            continue
+    return found
+
+
+def _reap(pid: int) -> bool:
+    """Whether it had ended."""
     try:
-        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | ALL_KINDS)
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is not None
     except ChildProcessError:
-        return 0
-    return 0 if found is None else found.si_pid
+        return False

@@ -87,6 +87,8 @@ class Children:
     def due(self) -> float:
         """When `tend` has to be called next; infinity for never."""
         first = self._fresh[0][0] if self._fresh else float("inf")
+        if self._adopted is not None and self._running:
+            first = min(first, self._adopted.reap_at)
         if self._draining:
             first = min(first, *map(self._drain_due, self._draining))
         return min(first, *self._dying.values()) if self._dying else first
@@ -282,7 +284,7 @@ class Children:
         # Before it is reaped: what it leaves running is left on purpose from here on.
         self._roster.close(self._rows.pop(child.spawn.attempt, NO_ROW))
         if self._adopted is not None and not child.signalled:
-            self._adopted.note_end()
+            self._adopted.note_end(child, now)
         ending = child.reap(now, forgotten)
         for fd in (child.out_fd, child.err_fd, child.pidfd):
             if fd >= 0:

@@ -43,8 +43,15 @@ def _tell_all(commands: Iterable[Command], variables: Sequence[str], told: Told,
 def _as_line(index: int, command: Command, variables: Sequence[str]) -> bytes:
     where = command.settings.cwd
     line = f"cd {quoted_word(where)} && " if where else ""
-    line += "".join(f"{printable(name)}=... " for name in variables)
+    line += _assignments(variables)
     return (line + quoted(command.argv) + "\n").encode("utf-8", "surrogateescape")
+
+
+def _assignments(names: Sequence[str]) -> str:
+    """What is no name to a shell only `env` can set."""
+    if all(name.isidentifier() and name.isascii() for name in names):
+        return "".join(f"{name}=... " for name in names)
+    return "env " + "".join(f"{quoted_word(name + '=...')} " for name in names)
 
 
 def _as_json(index: int, command: Command, variables: Sequence[str]) -> bytes:

@@ -9,6 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+RESERVED = frozenset(
+    ("if", "then", "else", "elif", "fi", "do", "done", "case", "esac", "while", "until", "for", "in", "function",
+     "select", "time", "coproc")
+)  # fmt: skip
+
+
 def quoted(words: Iterable[str]) -> str:
     """The words between spaces, each quoted where it has to be.
 
@@ -16,7 +22,8 @@ def quoted(words: Iterable[str]) -> str:
     "echo 'a b' 'it'\\\\''s' ''"
     """
     first, *others = map(quoted_word, words)
-    if "=" in first and PLAIN.issuperset(first):  # a shell would take it for a variable
+    # A shell would take it for a variable, or for a word of its own.
+    if first in RESERVED or ("=" in first and PLAIN.issuperset(first)):
         first = f"'{first}'"
     return " ".join([first, *others])
 

@@ -108,10 +108,13 @@ class Signals:
         """Ends what runs: SIGTERM, a grace, SIGKILL; or SIGKILL at once if another signal comes meanwhile."""
         try:
             self._hurried = True
+            if self.count > 1:  # they came together
+                results.kill()
             results.close()
             self._hurried = False
         except Interrupted:
-            results.close()  # they are being killed: waits for the end of that
+            results.kill()
+            results.close()
 
 
 def die_by(number: int) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SHOWN_TOGETHER_S = 0.004
 # For what was there when the batch was ended; a reader that takes longer for anything isn't waited for.
 SHOW_THE_REST_S = 0.5
+SHOW_AT_MOST_S = 1.5  # also where it gets on: who interrupts us wants an end
 
 
 class Screen:
@@ -56,9 +57,10 @@ class Screen:
     def _wait_for_the_rest(self, display: Plain) -> None:
         """As long as it gets on, and nobody is in a hurry."""
         count, done, until = self._signals.count, -1, 0.0
+        last = time.monotonic() + SHOW_AT_MOST_S
         while not self._over and count == self._signals.count:
             if display.done != done:
-                done, until = display.done, time.monotonic() + SHOW_THE_REST_S
+                done, until = display.done, min(last, time.monotonic() + SHOW_THE_REST_S)
             if until < time.monotonic():
                 return
             self._signals.wait(until - time.monotonic())
