@@ -93,6 +93,18 @@ def test_two_signals_at_once_kill_at_once() -> None:
         assert ran.seconds < 1.5
 
 
+def test_an_interrupt_is_heard_though_very_many_could_still_be_told(tmp_path: Path) -> None:
+    lines = tmp_path / "lines"
+    lines.write_text("sleep 5\n" * 300_000)
+    with started("run", "--json", "-q", "-f", str(lines), "-p2", stdout=subprocess.DEVNULL) as running:
+        assert wait_until(lambda: our_code_runs(running.process.pid), 10)
+        time.sleep(4)
+        running.signal(signal.SIGINT)
+        ran = running.end()
+    assert ran.code == -signal.SIGINT
+    assert ran.seconds < GRACE_AND_A_SECOND + 1
+
+
 def test_a_storm_of_signals() -> None:
     with started("run", "-c", STUBBORN, "-c", STUBBORN, "-c", STUBBORN) as running:
         wait_for_commands(running, 3)

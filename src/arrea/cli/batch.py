@@ -38,7 +38,7 @@ def run_batch(source: Source, engine: Engine, options: dict[str, Any], look: Loo
         display = Plain(shown, source.total, look)
         batch = _submitted(source, engine, options, shown)
         rest = _never_begun(source, engine, options, batch, display)
-        screen.show(Stream(batch), display, lambda: display.never_begun(rest))
+        screen.show(Stream(batch), display, lambda: display.never_begun(rest, lambda: bool(signals.first)))
     return _ending(display, signals.first, screen.problem)
 
 

@@ -12,7 +12,7 @@ from arrea.cli.streams import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any, Protocol
 
     from arrea._model.errors import TaskError
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 # Up to so many commands each gets a line; of more, counts once a second, and the failures.
 LINES_FOR = 50
 COUNTS_EVERY_S = 1.0
+NEVER_BEGUN_S = 1.0
 FAILURES_LISTED = 20
 
 
@@ -111,14 +112,21 @@ class Plain:
         """Writes what was held back to be written together."""
         self._shown.flush()
 
-    def never_begun(self, results: Iterator[Result]) -> None:
-        """What a stopped batch left in a file: the engine never saw it, so it has no results of its own."""
+    def never_begun(self, results: Iterator[Result], hurried: Callable[[], bool]) -> None:
+        """What a stopped batch left in a file: the engine never saw it, so it has no results of its own.
+
+        hurried: a signal wants an end, so it is shown for `NEVER_BEGUN_S` at most. Judged here: a thread that writes
+        all the time may starve the one that waits for it of the interpreter's lock.
+        """
         if self.total is None or self.done >= self.total:
             return
         if not self._shown.wants_all:
             self._count_never_begun(self.total - self.done)
             return
+        until = time.monotonic() + NEVER_BEGUN_S
         for result in results:
+            if hurried() and time.monotonic() > until:
+                break
             self._shown.show(result)
             self._count_never_begun(1)
 
