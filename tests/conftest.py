@@ -1,5 +1,6 @@
 """Rules every test obeys: nothing is left behind, and nothing is skipped in silence."""
 
+import ctypes
 import gc
 import os
 from collections import Counter
@@ -20,6 +21,8 @@ settings.load_profile("arrea")
 # What one shared engine keeps open for the life of the process: how many of each, at most.
 _PERMANENT = {"anon_inode:[eventpoll]": 1, "anon_inode:[eventfd]": 1, "unlinked file": 1, "roster": 2}
 
+_LIBC = ctypes.CDLL(None)
+_PR_GET_CHILD_SUBREAPER = 37  # prctl(2)
 _ALL_KINDS = 0x40000000  # __WALL of wait(2): children whatever signal they end with
 
 
@@ -28,7 +31,9 @@ def nothing_left(_kinds_at_start: Counter[str]) -> Iterator[None]:
     """After the test no child process and no descriptor remains that was not there before it."""
     children = _children()
     descriptors = Counter(open_descriptors().values())
+    subreaper = _is_subreaper()
     yield
+    assert _is_subreaper() == subreaper, "the test made this process a subreaper"
 
     def clean() -> bool:
         return not (_new_children(children) or _new_descriptors(descriptors, _kinds_at_start))
@@ -39,6 +44,13 @@ def nothing_left(_kinds_at_start: Counter[str]) -> Iterator[None]:
     if not wait_until(clean, timeout=2.0):
         left = _new_children(children) + _new_descriptors(descriptors, _kinds_at_start)
         pytest.fail("the test left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+def _is_subreaper() -> bool:
+    """Such a process gets everybody's orphans: all later tests would find children left."""
+    flag = ctypes.c_int()
+    _LIBC.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(flag), 0, 0, 0)
+    return bool(flag.value)
 
 
 @pytest.fixture(scope="session")

@@ -34,9 +34,13 @@ MOST_SPANS = 1000
 
 def become_subreaper() -> bool:
     """From now on orphans of our descendants come to us instead of init. Whether the kernel does that."""
+    return _set_subreaper(1)
+
+
+def _set_subreaper(flag: int) -> bool:
     from ctypes import CDLL
 
-    return bool(CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    return bool(CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, flag, 0, 0, 0) == 0)
 
 
 class Adopted:
@@ -90,6 +94,10 @@ class Adopted:
         if any(start <= orphan.start_time <= end for start, end in self._spans):
             return False
         return _marks_are_of(orphan, running)
+
+    def end(self) -> None:
+        """From now on orphans go to init again: this process may live on, and will look for none."""
+        _set_subreaper(0)
 
     def reap(self, running: Collection[Child], now: float) -> None:
         """Takes the status of those that ended, so that no zombie is left. Not while a start is under way."""

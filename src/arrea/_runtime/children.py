@@ -301,6 +301,10 @@ class Children:
         if become_subreaper():
             self._adopted = Adopted()
 
+    def end_adoption(self) -> None:
+        if self._adopted is not None:
+            self._adopted.end()
+
     def reap_adopted(self, now: float) -> None:
         """Not while a start is under way: whose child is new is not told yet."""
         if self._adopted is not None:

@@ -478,6 +478,7 @@ class Reactor:
         # Only after a failure is there any: what was started meanwhile.
         self._children.close([item for item in self._mail if isinstance(item, Child)], self.now())
         self._guardian.dismiss()
+        self._children.end_adoption()  # the guardian was ours too
         self._sleeping = False
         self._epoll.close()
         with self._waking:
