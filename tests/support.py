@@ -35,7 +35,8 @@ def marked_survivors(mark: str) -> list[str]:
     """Every process that carries `mark` in its environment or command line, one line each.
 
     A zombie has lost both: it is listed when this process or a marked one is its parent, or
-    when its name holds the mark, and its line ends in "(zombie)". This process is never listed.
+    when its name holds the mark, and its line ends in "(zombie)". This process is never listed, nor the
+    guardian of an engine that is still open: for some milliseconds its starter is a zombie.
     """
     marked: dict[int, str] = {}
     zombies: list[tuple[int, int, str]] = []
@@ -44,9 +45,9 @@ def marked_survivors(mark: str) -> list[str]:
         if stat is None or pid == os.getpid():
             continue
         name, state, parent, _ = stat
-        if state in "ZX":
+        if state in "ZX" and name != "arrea-guardian":
             zombies.append((pid, parent, name))
-        elif _carries(pid, mark):
+        elif state not in "ZX" and _carries(pid, mark):
             marked[pid] = f"{pid} {command_line(pid)}"
     parents = {os.getpid(), *marked}
     gone = [f"{pid} {name} (zombie)" for pid, parent, name in zombies if parent in parents or mark in name]

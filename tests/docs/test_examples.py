@@ -32,6 +32,15 @@ MODULES.remove("arrea.__main__")
 each_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 
 
+@pytest.fixture(autouse=True)
+def _configuration_as_before() -> Iterator[None]:
+    """Examples configure this process, which other tests use as well."""
+    yield
+    for key in arrea.Config.all():
+        if arrea.Config.source(key) == "process":
+            arrea.Config.unset(key)
+
+
 class Block(NamedTuple):
     """A fenced block: its kind, the number of its first line, its text."""
 

@@ -752,11 +752,11 @@ def test_where_it_cannot_be_watched_it_is_started_later(loop: Loop, monkeypatch:
     def refuse(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    before = open_descriptors()
+    before, others = open_descriptors(), guardians_of(os.getpid())
     with monkeypatch.context() as patch:
         patch.setattr(loop.guardian, "_watch", refuse)
         loop.guardian.start()
-    assert guardians_of(os.getpid()) == []
+    assert wait_until(lambda: guardians_of(os.getpid()) == others)
     assert open_descriptors() == before
     assert wait_until(lambda: loop.guardian.start() or loop.guardian._pipe >= 0)  # type: ignore[func-returns-value]
     assert loop.guardian.problem is None
@@ -796,7 +796,7 @@ def test_a_start_that_is_stuck_does_not_hold_up_the_dismissal(
     """It may be on a disk that hangs. When it comes back, it tidies up."""
     import threading
 
-    stuck, real = threading.Event(), module.spawn
+    stuck, real, others = threading.Event(), module.spawn, guardians_of(os.getpid())
 
     def hang(*arguments: object) -> int:
         assert stuck.wait(5.0)
@@ -811,4 +811,4 @@ def test_a_start_that_is_stuck_does_not_hold_up_the_dismissal(
     assert time.monotonic() - began < 0.5
     stuck.set()
     thread.join()
-    assert guardians_of(os.getpid()) == []
+    assert wait_until(lambda: guardians_of(os.getpid()) == others)
