@@ -1,8 +1,10 @@
 """What an opponent found: interrupts, signal handlers and finalizers at the worst moments, texts that aren't plain."""
 
+import asyncio
 import os
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -198,18 +200,50 @@ def test_a_stream_over_a_generator_that_threads_share(engine: Engine) -> None:
     assert sorted(result.index for result in results) == list(range(200))
 
 
-def test_a_function_that_waits_for_the_batch_whose_output_it_gets(engine: Engine) -> None:
+async def _all_of(batch: arrea.Batch) -> list[arrea.Result]:
+    return [result async for result in batch]
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda batch: batch.wait(),
+        lambda batch: next(iter(batch)),
+        lambda batch: asyncio.run(batch.wait_async()),
+        lambda batch: asyncio.run(_all_of(batch)),
+    ],
+    ids=["wait", "iterating", "wait_async", "async for"],
+)
+def test_a_function_that_waits_for_the_batch_whose_output_it_gets(
+    engine: Engine, wait: Callable[[arrea.Batch], object]
+) -> None:
+    """It is told so, and the batch goes on."""
     codes: list[str] = []
 
     def show(event: arrea.Event) -> None:
         if not codes:
             try:
-                batch.wait()
+                wait(batch)
             except arrea.UsageError as error:
                 codes.append(type(error).__name__)
 
-    batch = engine.submit(["sleep 0.1; echo a"], on_output=show)
+    batch = engine.submit(["sleep 0.1; echo a; sleep 0.1; echo b"], on_output=show)
     assert batch.wait("10s").success
+    assert codes == ["UsageError"]
+
+
+def test_a_function_that_goes_on_with_the_stream_whose_output_it_gets(engine: Engine) -> None:
+    codes: list[str] = []
+
+    def show(event: arrea.Event) -> None:
+        if not codes:
+            try:
+                next(stream)
+            except arrea.UsageError as error:
+                codes.append(type(error).__name__)
+
+    stream = engine.stream(["sleep 0.1; echo a; sleep 0.1; echo b"], on_output=show)
+    assert [result.success for result in stream] == [True]
     assert codes == ["UsageError"]
 
 

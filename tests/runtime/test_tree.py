@@ -14,7 +14,7 @@ import pytest
 
 from arrea._runtime import tree
 from arrea._runtime.spawn import Environment, spawn
-from arrea._runtime.tree import Census, Process, family, send, snapshot
+from arrea._runtime.tree import Census, Process, family, send, send_group, snapshot
 from tests.support import marked_survivors, wait_until
 
 FAR = 2**22  # the kernel's highest pid is one less: nobody real has these
@@ -355,6 +355,23 @@ def test_signal_reaches_exactly_the_process(attempt: Attempt) -> None:
     assert wait_until(lambda: not is_living(first))
     assert is_living(second)
     assert wait_until(lambda: not send(process, signal.SIGTERM))
+
+
+def test_signal_to_the_group_of_a_process(attempt: Attempt) -> None:
+    first, second = attempt.start("sleep 60 & echo $!; sleep 60 & echo $!; wait", 2)
+    process = snapshot()[first]
+    assert send_group(process, signal.SIGTERM)
+    assert wait_until(lambda: not is_living(first) and not is_living(second))
+    assert wait_until(lambda: not send_group(process, signal.SIGTERM))
+
+
+@pytest.mark.parametrize("changed", [{"start_time": 1}, {"pgid": 1}, {"pgid": 0}, {"pgid": -1}])
+def test_signal_to_a_group_that_the_process_is_not_in(attempt: Attempt, changed: dict[str, int]) -> None:
+    (pid,) = attempt.start("sleep 60 & echo $!; wait", 1)
+    process = snapshot()[pid]
+    for name, value in changed.items():
+        setattr(process, name, value)
+    assert not send_group(process, 0)
 
 
 def test_signal_is_refused_for_another_start_time(attempt: Attempt) -> None:

@@ -109,6 +109,7 @@ class Batch:
         """
         limit = parse_duration(timeout, "timeout", zero=True)
         until = None if limit is None else time.monotonic() + limit / 1000.0
+        self._check_ours()  # who may not wait ends nothing either
         try:
             self._wait_until_over(until)
         except TimeIsUp:
@@ -336,6 +337,7 @@ class Stream:
         return self
 
     def __next__(self) -> Result:
+        self._batch._check_ours()
         try:
             result = self._batch._take(self._seen)
         except BaseException:

@@ -204,6 +204,7 @@ async def finish(batch: Batch) -> BatchResult:
 
 async def wait(batch: Batch, limit_ms: float | None) -> BatchResult:
     """Waits for a batch that was begun. Raises `TimeoutError` when the time is over; the batch runs on then."""
+    batch._check_ours()  # who may not wait ends nothing either
     async with Hold(batch, begun=True) as hold:
         over = await hold.until(lambda: batch.done, None if limit_ms is None else limit_ms / 1000.0)
     if not over:
@@ -230,6 +231,7 @@ class AsyncStream:
         return self
 
     async def __anext__(self) -> Result:
+        self._batch._check_ours()
         try:
             self._begin_once()
             result = await self._next() if self._hold.begun else None

@@ -19,7 +19,7 @@ import sys
 from time import monotonic, sleep
 
 from arrea._runtime.roster import is_closed, is_roster, note_swept, open_process, read_rows, sign_in
-from arrea._runtime.tree import Census, environ_of, look_at, parents_first, send
+from arrea._runtime.tree import Census, environ_of, look_at, parents_first, send, send_group
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ TWIN_AGAIN_S = 1.0  # no more than one twin in that time, so that one that can't
 HEAD_START_MS = 800.0
 GRACE_S = 0.5
 # The host may die in the middle of a start, and until that process has exec'd it carries no marks.
-CALM_S, CALM_LOOKS = 0.3, 2
+# And a look misses one that forks and ends in the middle of it.
+CALM_S, CALM_LOOKS = 0.3, 3
 MOST_S = 10.0
 SOFT_PAUSE_S, HARD_PAUSE_S = 0.05, 0.01
 NEVER = -1  # no process has this start time
@@ -162,12 +163,13 @@ def sweep() -> None:
 class Family:
     """An attempt's leader and whoever belongs to it. Whoever was seen once is remembered, wherever it moves."""
 
-    __slots__ = ("_known", "_row", "key", "since")
+    __slots__ = ("_known", "_row", "group", "key", "since")
 
     def __init__(self, row: Row) -> None:
         self._row = row
         self._known: set[tuple[int, int]] = set()
         self.key = row.task, b"%d" % row.number
+        self.group = row.pid  # the leader's, which it made itself
         self.since = row.opened - 1  # nobody of it can be older
 
     def members(self, census: Census, marked: Sequence[Process]) -> list[Process]:
@@ -203,10 +205,14 @@ class _Sweep:
         self._asked: set[tuple[int, int]] = set()
 
     def run(self) -> None:
-        began, calm = monotonic(), 0
-        while (took := monotonic() - began) < MOST_S and (calm < CALM_LOOKS or took < CALM_S):
-            hard = took >= GRACE_S
-            calm = 0 if self._step(hard) else calm + 1
+        began = busy = monotonic()
+        calm = 0
+        while (now := monotonic()) < began + MOST_S and (calm < CALM_LOOKS or now < busy + CALM_S):
+            hard = now >= began + GRACE_S
+            if self._step(hard):
+                busy, calm = now, 0
+            else:
+                calm += 1
             sleep(HARD_PAUSE_S if hard else SOFT_PAUSE_S)
 
     def _step(self, hard: bool) -> bool:
@@ -216,10 +222,18 @@ class _Sweep:
         except OSError:
             return True  # the machine has no descriptor left to look with (ENFILE)
         if hard:
-            _send_all(found, SIGKILL)
+            self._kill(found)
         else:
             self._ask(found)
         return bool(found)
+
+    def _kill(self, found: list[Process]) -> None:
+        """The leaders' groups first, each at one stroke."""
+        groups = {process.pgid: process for process in found}
+        for family in self._families:
+            if family.group in groups:
+                send_group(groups[family.group], SIGKILL)
+        _send_all(found, SIGKILL)
 
     def _ask(self, found: list[Process]) -> None:
         """SIGTERM, once; and SIGCONT, for a stopped one acts on nothing else."""
