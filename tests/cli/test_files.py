@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.door import SLACK, arrea, shell, started
-from tests.cli.test_signals import our_code_runs
+from tests.cli.test_signals import wait_for_our_code
 from tests.support import wait_until
 
 
@@ -183,7 +183,7 @@ def memory_peak_kib(pid: int) -> int:
 def test_ctrl_c_while_the_file_is_checked(tmp_path: Path, flags: list[str]) -> None:
     (tmp_path / "f").write_text("true\n" * 2_000_000)
     with started("run", "-q", *flags, "-f", str(tmp_path / "f")) as running:
-        assert wait_until(lambda: our_code_runs(running.process.pid), 10)
+        wait_for_our_code(running.process.pid)
         time.sleep(0.7)
         running.signal(2)
         ran = running.end()
