@@ -10,7 +10,6 @@ import pytest
 
 from tests.cli.door import SLACK, arrea, shell, started
 from tests.cli.test_signals import wait_for_our_code
-from tests.support import wait_until
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ class Batch:
             return
         try:
             self.cancel()
-            self._wait_for_end(self._end_within_s)
+            self._wait_for_end(self.ends_within_s)
         except BaseException:
             self.kill()
             self._wait_for_end(1.0)
@@ -189,7 +189,8 @@ class Batch:
             self._inbox.bell.wait_for(lambda: self.done, time.monotonic() + seconds)
 
     @property
-    def _end_within_s(self) -> float:
+    def ends_within_s(self) -> float:
+        """How long the end takes at most, once the batch is cancelled."""
         return self._plan.kill_grace_ms / 1000.0 + 1.0
 
     # ── waiting ───────────────────────────────────────────────────────────────────────────────────

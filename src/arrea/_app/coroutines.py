@@ -143,7 +143,7 @@ class Hold:
         await self.until(lambda: self.batch.done)
         if self._feeder is not None and not self._is_over():
             self._feeder.stop()
-            await self.until(self._is_over, self.batch._end_within_s)
+            await self.until(self._is_over, self.batch.ends_within_s)
 
     def _is_over(self) -> bool:
         return self.batch.done and (self._feeder is None or self._feeder.done())
@@ -173,7 +173,7 @@ class Hold:
             self._feeder.stop()
         with Shield():
             try:
-                await self.until(self._is_over, batch._end_within_s)
+                await self.until(self._is_over, batch.ends_within_s)
             except BaseException as error:
                 batch.kill()
                 if not isinstance(error, GeneratorExit):

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 def run_batch(source: Source, engine: Engine, options: dict[str, Any], look: Look) -> int:
     """The exit code."""
-    from arrea._app.batch import Stream
-
     with Signals() as signals, engine:
         engine.adopt_orphans()
         screen = Screen(signals, engine)
@@ -38,7 +36,7 @@ def run_batch(source: Source, engine: Engine, options: dict[str, Any], look: Loo
         display = Plain(shown, source.total, look)
         batch = _submitted(source, engine, options, shown)
         rest = _never_begun(source, engine, options, batch, display)
-        screen.show(Stream(batch), display, lambda: display.never_begun(rest, lambda: bool(signals.first)))
+        screen.show(batch, display, lambda: display.never_begun(rest, lambda: bool(signals.first)))
     return _ending(display, signals.first, screen.problem)
 
 

@@ -5,8 +5,8 @@ Dying by the signal, instead of exiting with a code, is what tells a shell or a 
 
 A signal raises nothing: an exception in the middle of anything could leave a lock of the engine held, and then
 commands would be left running. It writes to the pipe on which the main thread waits; a lock would not do, for a
-signal that comes just before the wait begins doesn't end it. Only while the main thread does nothing but wait for
-the end of what runs, another signal raises `Interrupted` there.
+signal that comes just before the wait begins doesn't end it, nor does one that the kernel hands to another thread,
+as it does with the second of two that come together.
 
 Two more are only noted: SIGUSR1 asks how things stand, SIGTSTP (Ctrl-Z) stops us and what runs until SIGCONT.
 """
@@ -18,19 +18,20 @@ import _signal
 import _thread
 import os
 import select
+from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-    from arrea._app.batch import Stream
+    from arrea._app.batch import Batch
 
 SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGPIPE, SIGTERM, SIGTSTP = 1, 2, 3, 10, 13, 15, 20
 ENDING = (SIGHUP, SIGINT, SIGQUIT, SIGTERM)
 
-
-class Interrupted(BaseException):
-    """Another signal came while the commands were being ended: they have to die at once."""
+LOOK_EVERY_S = 0.01
+KILLED_WITHIN_S = 1.0
 
 
 class Signals:
@@ -45,7 +46,6 @@ class Signals:
         self.first = self.count = 0
         self.asked = self.stopping = False
         self._before: dict[int, Any] = {}
-        self._hurried = False
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
         self._poll = select.poll()
@@ -78,9 +78,6 @@ class Signals:
     def _note_end(self, number: int) -> None:
         self.first = self.first or number
         self.count += 1
-        if self._hurried:
-            self._hurried = False  # only once: more of them could only stop the killing
-            raise Interrupted
 
     def wait(self, seconds: float | None = None) -> None:
         """Until a signal comes, or `wake` is called."""
@@ -104,17 +101,19 @@ class Signals:
         _signal.pthread_kill(_thread.get_ident(), SIGTSTP)
         _signal.signal(SIGTSTP, self._note)
 
-    def end(self, results: Stream) -> None:
+    def end(self, batch: Batch) -> None:
         """Ends what runs: SIGTERM, a grace, SIGKILL; or SIGKILL at once if another signal comes meanwhile."""
-        try:
-            self._hurried = True
-            if self.count > 1:  # they came together
-                results.kill()
-            results.close()
-            self._hurried = False
-        except Interrupted:
-            results.kill()
-            results.close()
+        enough = 2 if self.first else 1  # not a signal began it, but output that can't be written
+        batch.cancel()
+        self._wait_for(lambda: batch.done or self.count >= enough, batch.ends_within_s)
+        if not batch.done:
+            batch.kill()
+            self._wait_for(lambda: batch.done, KILLED_WITHIN_S)
+
+    def _wait_for(self, happened: Callable[[], bool], seconds: float) -> None:
+        until = monotonic() + seconds
+        while not happened() and monotonic() < until:
+            self.wait(LOOK_EVERY_S)
 
 
 def die_by(number: int) -> int:

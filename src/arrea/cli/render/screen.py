@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 import time
 
+from arrea._app.batch import Stream
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from arrea._app.batch import Stream
+    from arrea._app.batch import Batch
     from arrea._app.engine import Engine
     from arrea.cli.render.plain import Plain
     from arrea.cli.signals import Signals
@@ -34,19 +36,19 @@ class Screen:
         self._over = False
         self._answering: threading.Thread | None = None
 
-    def show(self, results: Stream, display: Plain, last: Callable[[], None]) -> None:
+    def show(self, batch: Batch, display: Plain, last: Callable[[], None]) -> None:
         """Returns when all is over. A signal ends the batch first, and so does output that can't be written.
 
         `last`: called when there are no more results, before the summary.
         """
         threading.Thread(
-            target=self._run, args=(results, display, last), name="arrea-screen", daemon=True
+            target=self._run, args=(Stream(batch), display, last), name="arrea-screen", daemon=True
         ).start()
         while not (self._over or self._signals.first or self.problem):
             self._signals.wait()
             self._heed(display)
         if self._signals.first or self.problem is not None:
-            self._signals.end(results)
+            self._signals.end(batch)
             self._wait_for_the_rest(display)
 
     def fail(self, problem: BaseException) -> None:
