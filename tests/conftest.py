@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -123,6 +124,9 @@ def _kind(target: str) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A job in the background of a script ignores them, and so would all programs that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     # Workers of pytest-xdist only report; the controller counts.
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_SkipCounter(), "arrea-skip-counter")
