@@ -124,9 +124,10 @@ def _kind(target: str) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A job in the background of a script ignores them, and so would all programs that the tests start.
+    # In the background of a script, or under nohup, they are ignored, and so would all programs be that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    for number in (signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     # Workers of pytest-xdist only report; the controller counts.
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_SkipCounter(), "arrea-skip-counter")

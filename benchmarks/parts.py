@@ -1,0 +1,242 @@
+"""The parts: what is run in each, beside whom, and which figures come out of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import peers
+from benchmarks.measure import Contest, Contestants, Run
+from benchmarks.peers import ARREA, ASYNCIO, GNU, LIMIT, MOREUTILS, PYTHON, THREADS, XARGS, script
+from benchmarks.report import Figure, at_most, faster, table
+
+RUN, AWAIT = "arrea run", "await run_async"
+WORKERS = 8
+
+
+class Measured(NamedTuple):
+    """A part's tables, figures, and whoever wasn't there."""
+
+    text: str
+    figures: list[Figure]
+    missing: list[str]
+
+
+class Jobs:
+    """Files of lines for those who take lines, and of numbers for those who put them in a place."""
+
+    def __init__(self, directory: Path, count: int, line: str) -> None:
+        self.numbers = [str(number) for number in range(count)]
+        self.lines_file, self.numbers_file = directory / f"lines-{count}", directory / f"numbers-{count}"
+        self.lines_file.write_text("".join(f"{line.format(number)}\n" for number in self.numbers))
+        self.numbers_file.write_text("".join(f"{number}\n" for number in self.numbers))
+
+    def in_order(self, output: bytes) -> bool:
+        return output.split() == [number.encode() for number in self.numbers]
+
+    def in_any_order(self, output: bytes) -> bool:
+        return sorted(output.split()) == sorted(number.encode() for number in self.numbers)
+
+    def arrea(self, *flags: str) -> list[str]:
+        return [ARREA, "run", "--quiet", "--file", str(self.lines_file), "-p", str(WORKERS), *flags]
+
+
+@contextmanager
+def jobs_of(count: int, line: str) -> Iterator[Jobs]:
+    with tempfile.TemporaryDirectory(prefix="arrea-bench-") as directory:
+        yield Jobs(Path(directory), count, line)
+
+
+def _present(contestants: dict[str, Callable[[], Run] | None]) -> tuple[Contestants, list[str]]:
+    there = {name: run for name, run in contestants.items() if run is not None}
+    return there, [name for name in contestants if name not in there]
+
+
+def _runs(argv: list[str] | None, given: Path, check: Callable[[bytes], bool]) -> Callable[[], Run] | None:
+    return None if argv is None else lambda: Run(argv, given, check)
+
+
+# ── many short commands ──────────────────────────────────────────────────────────────────────────
+
+
+def echo(rounds: int, count: int = 10_000) -> Measured:
+    """Shell one-liners, captured and in order."""
+    with jobs_of(count, "echo {}") as jobs:
+        contestants: dict[str, Callable[[], Run] | None] = {
+            RUN: lambda: Run(jobs.arrea("--output", "ordered"), None, jobs.in_order),
+            AWAIT: _runs(script("library.py", WORKERS), jobs.lines_file, jobs.in_order),
+        }
+        for name, argv in peers.of_lines(WORKERS).items():
+            contestants[name] = _runs(argv, jobs.lines_file, jobs.in_order)
+        for name, argv in peers.of_arguments(WORKERS, "echo {}").items():
+            contestants[name] = _runs(argv, jobs.numbers_file, jobs.in_any_order)
+        argv = peers.moreutils(WORKERS, "echo {}", jobs.numbers)
+        contestants[MOREUTILS] = _runs(argv, jobs.numbers_file, jobs.in_any_order)
+        there, missing = _present(contestants)
+        contest = Contest(there, rounds)
+    asked = {LIMIT: 0.75, XARGS: 1.1, GNU: 5.5, THREADS: 1.3, ASYNCIO: 2.2}
+    found = [figure for peer, least in asked.items() for figure in faster(contest, RUN, peer, least)]
+    found += at_most(contest, RUN, LIMIT, 1.20, "cpu")
+    found += faster(contest, AWAIT, LIMIT, 0.68) + faster(contest, AWAIT, ASYNCIO, 2.0)
+    title = f"{count:,} x `sh -c 'echo N'`, {WORKERS} at a time (echo)"
+    return Measured(table(title, contest, LIMIT, count), found, missing)
+
+
+def plain(rounds: int, count: int = 3_000) -> Measured:
+    """Lines of an external program and plain words, which need no shell."""
+    program = shutil.which("printf")
+    assert program is not None, "no printf in PATH"
+    with jobs_of(count, f"{program} {{}}\\n") as jobs:
+        contestants: dict[str, Callable[[], Run] | None] = {
+            RUN: lambda: Run(jobs.arrea("--output", "ordered"), None, jobs.in_order),
+            GNU: _runs(peers.of_lines(WORKERS)[GNU], jobs.lines_file, jobs.in_order),
+            LIMIT: _runs(peers.of_lines(WORKERS)[LIMIT], jobs.lines_file, jobs.in_order),
+        }
+        for name, argv in peers.of_arguments(WORKERS, "{}").items():
+            contestants[name] = _runs(argv, jobs.lines_file, jobs.in_any_order)
+        there, missing = _present(contestants)
+        contest = Contest(there, rounds)
+    found = faster(contest, RUN, XARGS, 1.5) + faster(contest, RUN, GNU, 8.0)
+    title = f"{count:,} plain lines of an external program (plain)"
+    return Measured(table(title, contest, LIMIT, count), found, missing)
+
+
+def scale(rounds: int, count: int = 100_000) -> Measured:
+    """Ten times as many: the same rate, the same memory."""
+    few, many = f"{count // 10:,}", f"{count:,}"
+    with jobs_of(count // 10, "echo {}") as small, jobs_of(count, "echo {}") as large:
+        contest = Contest(
+            {
+                few: lambda: Run(small.arrea("--output", "ordered"), None, small.in_order),
+                many: lambda: Run(large.arrea("--output", "ordered"), None, large.in_order),
+            },
+            rounds,
+        )
+    found = [
+        Figure(f"{RUN}: jobs/s of {many} against {few}", 10 / contest.ratio(many, few), 0.95),
+        Figure(f"{RUN}: peak MiB of {many}", contest.median(many, "memory"), 40, most=True),
+        Figure(f"{RUN}: peak of {many} against {few}", contest.ratio(many, few, "memory"), 1.1, most=True),
+    ]
+    return Measured(table(f"{many} x `sh -c 'echo N'` (scale)", contest, few, count), found, [])
+
+
+# ── many at once, much output ────────────────────────────────────────────────────────────────────
+
+
+def sleepers(rounds: int, count: int = 1_000) -> Measured:
+    """As many at a time as there are."""
+    with jobs_of(count, "sleep 5") as jobs:
+        flags = [ARREA, "run", "--quiet", "--file", str(jobs.lines_file), "-p", str(count)]
+        limit = peers.of_lines(count)[LIMIT]
+        contestants: dict[str, Callable[[], Run] | None] = {
+            RUN: lambda: Run(flags),
+            LIMIT: limit and (lambda: Run(limit, jobs.lines_file)),  # type: ignore[dict-item]
+            THREADS: lambda: Run(script("threads.py", count), jobs.lines_file),
+        }
+        there, missing = _present(contestants)
+        contest = Contest(there, rounds)
+    title = f"{count:,} x `sleep 5`, all at a time (sleepers)"
+    return Measured(table(title, contest, LIMIT, count), at_most(contest, RUN, LIMIT, 1.05), missing)
+
+
+def pipe(rounds: int, mebibytes: int = 1024) -> Measured:
+    """One command that prints much into a pipe."""
+    with tempfile.TemporaryDirectory(prefix="arrea-bench-") as directory:
+        text = Path(directory, "text")
+        text.write_text(f"{'arrea ' * 12}\n" * (mebibytes * 2**20 // 4 // 73))
+        command = f"cat {text} {text} {text} {text}"
+        size = 4 * text.stat().st_size
+        shells = {
+            "cat": f"{command} | cat",
+            "arrea run, lines": f"{ARREA} run -q --output lines -c '{command}' -c true",
+            "arrea run, grouped": f"{ARREA} run -q -c '{command}' -c true",
+            "arrea run, one command": f"{ARREA} run -q -c '{command}'",
+        }
+        contest = Contest(
+            {name: _through_a_pipe(line, size, f"{directory}/size") for name, line in shells.items()}, rounds
+        )
+    found = [
+        Figure(f"{name}: rate against cat", 1.0 / contest.ratio(name, "cat"), 0.8)
+        for name in shells
+        if name != "cat"
+    ]
+    return Measured(table(f"{mebibytes} MiB into a pipe (pipe)", contest, "cat", 1), found, [])
+
+
+def _through_a_pipe(line: str, size: int, counted: str) -> Callable[[], Run]:
+    def run() -> Run:
+        done = Run(["sh", "-c", f"{line} | wc -c > {counted}"])
+        if int(Path(counted).read_text()) != size:
+            raise SystemExit(f"the output of {line} is not complete")
+        return done
+
+    return run
+
+
+# ── hosts, start-up ──────────────────────────────────────────────────────────────────────────────
+
+
+def hosts(rounds: int, mebibytes: int = 1024) -> Measured:
+    """The start of a command in a program that holds much memory."""
+    contest = Contest({"small": _starts(1), "large": _starts(mebibytes)}, rounds)
+    found = [
+        Figure(
+            f"a start in a host of {mebibytes} MiB against 1 MiB",
+            contest.ratio("large", "small"),
+            1.3,
+            most=True,
+        )
+    ]
+    return Measured(
+        table(f"`execute` in hosts of 1 and {mebibytes} MiB (hosts)", contest, "small", 1), found, []
+    )
+
+
+def _starts(mebibytes: int) -> Callable[[], Run]:
+    def run() -> Run:
+        done = Run(script("host.py", mebibytes, 300), None, bool)
+        done.wall = float(done.output) / 1e6
+        return done
+
+    return run
+
+
+def startup(rounds: int) -> Measured:
+    """What a person at a terminal waits for."""
+    python = "python -c pass"
+    contest = Contest(
+        {
+            python: lambda: Run([PYTHON, "-c", "pass"]),
+            "arrea --version": lambda: Run([ARREA, "--version"]),
+            "arrea run -c true": lambda: Run([ARREA, "run", "-c", "true"]),
+        },
+        6 * rounds,
+    )
+    found = at_most(contest, "arrea --version", python, 1.5) + at_most(
+        contest, "arrea run -c true", python, 3.5
+    )
+    return Measured(table("start-up (startup)", contest, python, 1), found, [])
+
+
+def engine(rounds: int) -> Measured:
+    """Simulated batches a minute on one core; printed, not compared."""
+    subprocess.run([sys.executable, "-m", "tests.simulation.soak", "--minutes", "0.25"], check=True)
+    return Measured("", [], [])
+
+
+PARTS: dict[str, Callable[[int], Measured]] = {
+    "echo": echo,
+    "plain": plain,
+    "scale": scale,
+    "sleepers": sleepers,
+    "pipe": pipe,
+    "hosts": hosts,
+    "startup": startup,
+}

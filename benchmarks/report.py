@@ -1,0 +1,87 @@
+"""What was measured, as text for people: tables, and the figures beside what the project promises."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.measure import Contest
+
+
+class Figure(NamedTuple):
+    """A ratio or an amount that is promised. most: whether less is better."""
+
+    what: str
+    measured: float
+    asked: float
+    most: bool = False
+
+    @property
+    def reached(self) -> bool:
+        return self.measured <= self.asked if self.most else self.measured >= self.asked
+
+    def row(self) -> str:
+        bound = "at most" if self.most else "at least"
+        return f"| {self.what} | {self.measured:.2f} | {bound} {self.asked:g} | {'yes' if self.reached else '**no**'} |"
+
+
+def faster(contest: Contest, name: str, peer: str, asked: float) -> list[Figure]:
+    """How many times as many jobs a second as the peer; nothing where the peer isn't there."""
+    if peer not in contest:
+        return []
+    return [Figure(f"{name}: jobs/s against {peer}", 1.0 / contest.ratio(name, peer), asked)]
+
+
+def at_most(contest: Contest, name: str, peer: str, asked: float, field: str = "wall") -> list[Figure]:
+    if peer not in contest:
+        return []
+    return [Figure(f"{name}: {field} against {peer}", contest.ratio(name, peer, field), asked, most=True)]
+
+
+def table(title: str, contest: Contest, peer: str, jobs: int) -> str:
+    """All contestants; ratios to the peer (or to the first there is)."""
+    peer = peer if peer in contest else next(iter(contest.runs))
+    rounds = len(contest.runs[peer])
+    lines = [
+        f"### {title}",
+        "",
+        f"Medians of {rounds} rounds; ratios to {peer}.",
+        "",
+        "| what | wall ms | jobs/s | wall x | CPU us/job | CPU x | peak MiB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name in sorted(contest.runs, key=lambda name: contest.ratio(name, peer)):
+        wall, cpu = contest.median(name, "wall"), contest.median(name, "cpu")
+        lines.append(
+            f"| {name} | {wall * 1e3:.1f} | {jobs / wall:.0f} | {contest.ratio(name, peer):.2f} | "
+            f"{cpu / jobs * 1e6:.0f} | {contest.ratio(name, peer, 'cpu'):.2f} | "
+            f"{contest.median(name, 'memory'):.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def figures(found: list[Figure]) -> str:
+    head = ["| figure | measured | asked | reached |", "| --- | ---: | ---: | --- |"]
+    return "\n".join(head + [figure.row() for figure in found]) + "\n"
+
+
+def machine() -> str:
+    """On what, and when."""
+    model = next(
+        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.machine(),
+    )
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} processors ({model}), Linux {platform.release()}, "
+        f"CPython {platform.python_version()}, load at the start {os.getloadavg()[0]:.1f}."
+    )
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
