@@ -76,7 +76,12 @@ module.{place} = placed
 batches.append(engine.submit([NAP]))
 time.sleep(0.3)
 engine.close()
-say(all(batch.done for batch in batches), engine._reactor.ended, len(os.listdir("/proc/self/task")))
+def threads():
+    return len(os.listdir("/proc/self/task"))
+until = time.monotonic() + 1
+while threads() > 1 and time.monotonic() < until:  # its thread has told that it ended, and is on its way
+    time.sleep(0.001)
+say(all(batch.done for batch in batches), engine._reactor.ended, threads())
 """
 CALLS = ["batches.append(engine.submit([NAP] * 3))", "engine.execute('true')"]
 
