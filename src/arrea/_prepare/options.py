@@ -13,8 +13,9 @@ from arrea._model.checks import count, known, shown
 from arrea._model.duration import parse_duration
 from arrea._model.errors import ArreaError, InvalidOption
 from arrea._model.policy import Policy, parse_policy
-from arrea._model.task import Settings, Variables
+from arrea._model.task import Direct, Settings, Variables
 from arrea._model.text import encodable
+from arrea._prepare.direct import Shell, plain_words
 from arrea._prepare.shell import find_shell, silenced
 
 TYPE_CHECKING = False
@@ -34,7 +35,7 @@ class Options:
     default_policy is for a task that names none.
     """
 
-    __slots__ = ("settings", "shell")
+    __slots__ = ("_shell", "settings", "shell")
 
     def __init__(self, given: Mapping[str, Any], config: Config, default_policy: Policy) -> None:
         try:
@@ -45,8 +46,19 @@ class Options:
             told = f"an option can't be read: its own code raised {type(error).__name__}"
             raise InvalidOption("options", told) from error
 
+    def direct(self, line: str) -> Direct | None:
+        """How the line runs without the shell, if that makes no difference."""
+        words = plain_words(line)
+        if words is None:
+            return None
+        if self._shell is None:  # looked at when the first line comes that could do without
+            settings = self.settings
+            self._shell = Shell(self.shell, settings.variables.values, settings.cwd)
+        return Direct(words, self._shell.tells_path) if self._shell.changes_nothing else None
+
     def _read(self, given: Mapping[str, Any], config: Config, default_policy: Policy) -> None:
         known(given, TASK_OPTIONS)
+        self._shell: Shell | None = None
         policy = parse_policy(given["policy"], config.base_policy) if "policy" in given else default_policy
         values = _variables(given.get("env"), _switch(given, "inherit_env", True))
         self.shell = find_shell(given.get("shell", config.shell), config.allowed_shells, values)

@@ -368,9 +368,9 @@ class Reactor:
 
     def _timeout(self) -> float | None:
         """Seconds until something is due; None is for ever."""
-        due = self._children.due()
-        if self._spawners.pending:
-            due = min(due, self.now() + FRESH_MS)
+        # Nobody is reaped while a start is under way, so that is nothing to wake up for either.
+        also = self.now() + FRESH_MS if self._spawners.pending else self._children.reap_due()
+        due = min(self._children.due(), also)
         engine_due = self._engine.next_due()
         if engine_due is not None:
             due = min(due, engine_due)
