@@ -17,7 +17,9 @@ def test_twenty_at_once() -> None:
         for one in running[::4]:
             wait_for_our_code(one.process.pid)
             one.signal(signal.SIGINT)
-        outputs = [one.process.communicate(timeout=40)[0] for one in running]  # all of them, so none is a zombie
+        outputs = [
+            one.process.communicate(timeout=40)[0] for one in running
+        ]  # all of them, so none is a zombie
     for number, (one, output) in enumerate(zip(running, outputs, strict=True)):
         assert_clean(one.mark, "")
         if number % 4:

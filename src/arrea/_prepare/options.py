@@ -38,6 +38,7 @@ class Options:
     __slots__ = ("_shell", "settings", "shell")
 
     def __init__(self, given: Mapping[str, Any], config: Config, default_policy: Policy) -> None:
+        self._shell: Shell | None = None
         try:
             self._read(given, config, default_policy)
         except ArreaError:
@@ -51,14 +52,15 @@ class Options:
         words = plain_words(line)
         if words is None:
             return None
-        if self._shell is None:  # looked at when the first line comes that could do without
-            settings = self.settings
-            self._shell = Shell(self.shell, settings.variables.values, settings.cwd)
-        return Direct(words, self._shell.tells_path) if self._shell.changes_nothing else None
+        shell = self._shell = self._shell or self._look_at_shell()
+        return Direct(words, shell.tells_path) if shell.changes_nothing else None
+
+    def _look_at_shell(self) -> Shell:
+        """Once, when the first line comes that could do without it."""
+        return Shell(self.shell, self.settings.variables.values, self.settings.cwd)
 
     def _read(self, given: Mapping[str, Any], config: Config, default_policy: Policy) -> None:
         known(given, TASK_OPTIONS)
-        self._shell: Shell | None = None
         policy = parse_policy(given["policy"], config.base_policy) if "policy" in given else default_policy
         values = _variables(given.get("env"), _switch(given, "inherit_env", True))
         self.shell = find_shell(given.get("shell", config.shell), config.allowed_shells, values)
