@@ -57,7 +57,7 @@ static void read_jobs(void) {
 }
 
 static void watch(struct job *job, int kind) {
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = (size_t)(job - jobs) * KINDS + kind};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = (size_t)(job - jobs) * KINDS + kind};
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, job->fds[kind], &event))
         die("epoll_ctl");
 }
@@ -93,7 +93,10 @@ static void start(struct job *job, posix_spawnattr_t *attributes) {
 static void *spawner(void *unused) {
     posix_spawnattr_t attributes;
     posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+    sigset_t all;
+    sigfillset(&all); /* for each signal that isn't in it glibc makes two system calls instead of one */
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF);
     for (;;) {
         pthread_mutex_lock(&lock);
         while (next_job == allowed && next_job < count)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
+from typing import IO
 
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
@@ -24,15 +25,22 @@ MEMORY_EVERY_MS = 20
 
 
 class Run:
-    """One run of a program. wall: seconds; cpu: seconds, its children's included; memory: its own peak, MiB."""
+    """One run of a program. wall: seconds; cpu: seconds, its children's included; memory: its own peak, MiB.
+
+    given: its standard input; check: whether its output is right; into: where that goes instead.
+    """
 
     def __init__(
-        self, argv: list[str], given: Path | None = None, check: Callable[[bytes], bool] | None = None
+        self,
+        argv: list[str],
+        given: Path | None = None,
+        check: Callable[[bytes], bool] | None = None,
+        into: IO[bytes] | None = None,
     ) -> None:
         began = time.perf_counter()
         with tempfile.TemporaryFile() as out, open(given or os.devnull, "rb") as source:
             process = subprocess.Popen(
-                argv, stdin=source, stdout=out, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+                argv, stdin=source, stdout=into or out, stderr=subprocess.DEVNULL, env=ENVIRONMENT
             )
             self.memory = _peak_until_the_end(process.pid)
             _, status, usage = os.wait4(process.pid, 0)

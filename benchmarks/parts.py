@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -91,9 +90,9 @@ def echo(rounds: int, count: int = 10_000) -> Measured:
 
 def plain(rounds: int, count: int = 3_000) -> Measured:
     """Lines of an external program and plain words, which need no shell."""
-    program = shutil.which("printf")
-    assert program is not None, "no printf in PATH"
-    with jobs_of(count, f"{program} {{}}\\n") as jobs:
+    program = shutil.which("echo")
+    assert program is not None, "no echo in PATH"
+    with jobs_of(count, f"{program} {{}}") as jobs:
         contestants: dict[str, Callable[[], Run] | None] = {
             RUN: lambda: Run(jobs.arrea("--output", "ordered"), None, jobs.in_order),
             GNU: _runs(peers.of_lines(WORKERS)[GNU], jobs.lines_file, jobs.in_order),
@@ -153,28 +152,35 @@ def pipe(rounds: int, mebibytes: int = 1024) -> Measured:
         text.write_text(f"{'arrea ' * 12}\n" * (mebibytes * 2**20 // 4 // 73))
         command = f"cat {text} {text} {text} {text}"
         size = 4 * text.stat().st_size
-        shells = {
-            "cat": f"{command} | cat",
-            "arrea run, lines": f"{ARREA} run -q --output lines -c '{command}' -c true",
-            "arrea run, grouped": f"{ARREA} run -q -c '{command}' -c true",
-            "arrea run, one command": f"{ARREA} run -q -c '{command}'",
-        }
+        arrea = [ARREA, "run", "--quiet", "-c", command]
         contest = Contest(
-            {name: _through_a_pipe(line, size, f"{directory}/size") for name, line in shells.items()}, rounds
+            {
+                "cat": _into_a_pipe(["sh", "-c", f"{command} | cat"], size),
+                "arrea run, one command": _into_a_pipe(arrea, size),
+                "arrea run, lines": _into_a_pipe([*arrea, "-c", "true", "--output", "lines"], size),
+                "arrea run, grouped": _into_a_pipe([*arrea, "-c", "true"], size),
+            },
+            rounds,
         )
     found = [
         Figure(f"{name}: rate against cat", 1.0 / contest.ratio(name, "cat"), 0.8)
-        for name in shells
+        for name in contest.runs
         if name != "cat"
     ]
+    lines = contest.median("arrea run, lines", "memory") - contest.median("arrea run, one command", "memory")
+    found.append(Figure("arrea run, lines: MiB more than with one command", lines, 16, most=True))
     return Measured(table(f"{mebibytes} MiB into a pipe (pipe)", contest, "cat", 1), found, [])
 
 
-def _through_a_pipe(line: str, size: int, counted: str) -> Callable[[], Run]:
+def _into_a_pipe(argv: list[str], size: int) -> Callable[[], Run]:
     def run() -> Run:
-        done = Run(["sh", "-c", f"{line} | wc -c > {counted}"])
-        if int(Path(counted).read_text()) != size:
-            raise SystemExit(f"the output of {line} is not complete")
+        with subprocess.Popen(["wc", "-c"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as counter:
+            assert counter.stdin is not None and counter.stdout is not None
+            done = Run(argv, into=counter.stdin)
+            counter.stdin.close()
+            counted = int(counter.stdout.read())
+        if counted != size:
+            raise SystemExit(f"the output of {argv} is not complete")
         return done
 
     return run

@@ -33,22 +33,24 @@ def script(name: str, *words: object) -> list[str]:
 
 def of_lines(workers: int) -> dict[str, list[str] | None]:
     """Who takes lines from standard input and prints their output in order; None for one that isn't installed."""
-    limit, parallel = limit_program(), shutil.which("parallel")
     return {
-        LIMIT: limit and [limit, str(workers)],
-        GNU: parallel if parallel is None else [parallel, "--will-cite", "-k", f"-j{workers}"],
+        LIMIT: _call(limit_program(), str(workers)),
+        GNU: _call(shutil.which("parallel"), "--will-cite", "-k", f"-j{workers}"),
         THREADS: script("threads.py", workers),
         ASYNCIO: script("coroutines.py", workers),
-    }  # type: ignore[dict-item]
+    }
 
 
 def of_arguments(workers: int, shell_line: str) -> dict[str, list[str] | None]:
     """Who puts each line of standard input in the place of `{}`; in no order."""
-    xargs = shutil.which("xargs")
-    return {XARGS: xargs and [xargs, "-P", str(workers), "-I", "{}", "sh", "-c", shell_line]}  # type: ignore[dict-item]
+    return {XARGS: _call(shutil.which("xargs"), "-P", str(workers), "-I", "{}", "sh", "-c", shell_line)}
 
 
 def moreutils(workers: int, shell_line: str, arguments: list[str]) -> list[str] | None:
     """Takes its arguments on the command line. Where GNU parallel is installed too, it has a name of its own."""
     program = shutil.which("parallel.moreutils")
-    return program and [program, "-j", str(workers), "-i", "sh", "-c", shell_line, "--", *arguments]  # type: ignore[return-value]
+    return _call(program, "-j", str(workers), "-i", "sh", "-c", shell_line, "--", *arguments)
+
+
+def _call(program: str | None, *words: str) -> list[str] | None:
+    return None if program is None else [program, *words]

@@ -19,6 +19,7 @@ async def main(workers: int, lines: list[str]) -> None:
         with engine.subscribe(types=["finished"]) as events:
             counting = asyncio.create_task(count(events))
             for result in await engine.run_async(iter(lines)):
+                assert result.data is not None
                 sys.stdout.buffer.write(result.data.stdout_bytes)
     assert await counting == len(lines)
 

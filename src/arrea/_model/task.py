@@ -90,15 +90,26 @@ class Settings:
         self.inherit_output = inherit_output
 
 
+class Direct:
+    """A line that needs no shell: its words. tells_path: its program finds its own path in the variable `_`."""
+
+    __slots__ = ("tells_path", "words")
+
+    def __init__(self, words: tuple[str, ...], tells_path: bool) -> None:
+        self.words = words
+        self.tells_path = tells_path
+
+
 class Command:
     """What will run: the final argument vector and its settings. What was checked is what runs.
 
+    direct: how it is tried first, without the shell of `argv`; None for what has no shell or needs it.
     text: as the caller wrote it. name: the label's text, or the command; it is taken here, where the caller's
     own `__str__` may run, for messages are made where it may not.
     refusal: why it can't run; such a command fails without starting.
     """
 
-    __slots__ = ("argv", "label", "name", "refusal", "settings", "text")
+    __slots__ = ("argv", "direct", "label", "name", "refusal", "settings", "text")
 
     def __init__(
         self,
@@ -107,7 +118,9 @@ class Command:
         settings: Settings,
         label: object = None,
         refusal: TaskError | None = None,
+        direct: Direct | None = None,
     ) -> None:
+        self.direct = direct
         self.text = text
         self.argv = argv
         self.settings = settings

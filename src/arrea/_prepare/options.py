@@ -13,8 +13,9 @@ from arrea._model.checks import count, known, shown
 from arrea._model.duration import parse_duration
 from arrea._model.errors import ArreaError, InvalidOption
 from arrea._model.policy import Policy, parse_policy
-from arrea._model.task import Settings, Variables
+from arrea._model.task import Direct, Settings, Variables
 from arrea._model.text import encodable
+from arrea._prepare.direct import Shell, plain_words
 from arrea._prepare.shell import find_shell, silenced
 
 TYPE_CHECKING = False
@@ -34,9 +35,10 @@ class Options:
     default_policy is for a task that names none.
     """
 
-    __slots__ = ("settings", "shell")
+    __slots__ = ("_shell", "settings", "shell")
 
     def __init__(self, given: Mapping[str, Any], config: Config, default_policy: Policy) -> None:
+        self._shell: Shell | None = None
         try:
             self._read(given, config, default_policy)
         except ArreaError:
@@ -44,6 +46,18 @@ class Options:
         except Exception as error:
             told = f"an option can't be read: its own code raised {type(error).__name__}"
             raise InvalidOption("options", told) from error
+
+    def direct(self, line: str) -> Direct | None:
+        """How the line runs without the shell, if that makes no difference."""
+        words = plain_words(line)
+        if words is None:
+            return None
+        shell = self._shell = self._shell or self._look_at_shell()
+        return Direct(words, shell.tells_path) if shell.changes_nothing else None
+
+    def _look_at_shell(self) -> Shell:
+        """Once, when the first line comes that could do without it."""
+        return Shell(self.shell, self.settings.variables.values, self.settings.cwd)
 
     def _read(self, given: Mapping[str, Any], config: Config, default_policy: Policy) -> None:
         known(given, TASK_OPTIONS)

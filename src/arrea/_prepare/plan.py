@@ -138,7 +138,8 @@ def _command(element: object, options: Options, label: object) -> Command:
     if isinstance(element, str):
         line = str.__str__(element)  # plain text: a subclass has methods of its own, which would run later
         _check_line(line)
-        return Command(line, line_words(options.shell, line), options.settings, label)
+        words = line_words(options.shell, line)
+        return Command(line, words, options.settings, label, direct=options.direct(line))
     if isinstance(element, (list, tuple)):
         words = _words(element)
         return Command(" ".join(map(in_quotes, words)), words, options.settings, label)

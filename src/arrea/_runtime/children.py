@@ -87,8 +87,6 @@ class Children:
     def due(self) -> float:
         """When `tend` has to be called next; infinity for never."""
         first = self._fresh[0][0] if self._fresh else float("inf")
-        if self._adopted is not None and self._running:
-            first = min(first, self._adopted.reap_at)
         if self._draining:
             first = min(first, *map(self._drain_due, self._draining))
         return min(first, *self._dying.values()) if self._dying else first
@@ -309,6 +307,10 @@ class Children:
         """Not while a start is under way: whose child is new is not told yet."""
         if self._adopted is not None:
             self._adopted.reap(self._running.values(), now)
+
+    def reap_due(self) -> float:
+        """When `reap_adopted` has something to do; infinity for never."""
+        return float("inf") if self._adopted is None or not self._running else self._adopted.reap_at
 
     def _orphans_of(self, child: Child, census: Census) -> list[Process]:
         assert self._adopted is not None

@@ -83,6 +83,7 @@ if TYPE_CHECKING:
 MOST_SPAWNERS = 4
 STOP_WITHIN_S = 3.0
 SUSPEND_WITHIN_S = 2.0
+PACE_S = 0.001
 LONGEST_SLEEP_S = 86_400.0  # epoll takes no more than 24.8 days
 NEVER = float("inf")
 FOR_CALLERS = (Resolve, Close, Want, Abandon)
@@ -131,6 +132,7 @@ class Reactor:
         self._suspension: Suspension | None = None
         self._suspending: Suspension | None = None
         self._suspended_ms = 0.0
+        self._turned_at = 0.0
         self._epoll = select.epoll()
         self._guardian = Guardian(self._watch, self._unwatch)
         self._guardian_missed = False
@@ -362,15 +364,24 @@ class Reactor:
         if self._stopping and self._is_idle():
             return []  # `stop` came between the loop's look at it and the flag: nobody would wake us
         timeout = 0.0 if self._mail or self._inputs else self._timeout()
+        if self._spawners.pending:
+            self._pace()
         ready = self._epoll.poll(timeout)
         self._sleeping = False
         return ready
 
+    def _pace(self) -> None:
+        """While starts queue up all processors are busy, and whatever comes within a millisecond makes one turn."""
+        rest = self._turned_at + PACE_S - time.monotonic()
+        if rest > 0.0:
+            time.sleep(rest)
+        self._turned_at = time.monotonic()
+
     def _timeout(self) -> float | None:
         """Seconds until something is due; None is for ever."""
-        due = self._children.due()
-        if self._spawners.pending:
-            due = min(due, self.now() + FRESH_MS)
+        # Nobody is reaped while a start is under way, so that is nothing to wake up for either.
+        also = self.now() + FRESH_MS if self._spawners.pending else self._children.reap_due()
+        due = min(self._children.due(), also)
         engine_due = self._engine.next_due()
         if engine_due is not None:
             due = min(due, engine_due)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     Block: TypeAlias = ctypes.Array[ctypes.c_char_p]
     Descriptors: TypeAlias = tuple[int, int, int]
 
-__all__ = ["WAY", "Environment", "forget_program", "resolve_program", "spawn"]
+__all__ = ["WAY", "Environment", "find_program", "forget_program", "resolve_program", "spawn"]
 
 
 # ── The environment ──────────────────────────────────────────────────────────────────────
@@ -140,7 +140,33 @@ def resolve_program(name: str, path: str | None, cwd: str | None) -> str:
     if "/" in name:
         return name
     key = (name, path, cwd)
-    return _programs.get(key) or _remember(key, _search(name, path, cwd))
+    return _programs.get(key) or _remember(key, find_program(name, path, cwd))
+
+
+def find_program(name: str, path: str | None, cwd: str | None) -> str:
+    """`resolve_program` without its memory: what is there now."""
+    if "/" in name:
+        return name
+    entries = (os.defpath if path is None else path).split(":") if name else []
+    candidates = [
+        os.path.join(entry or ".", name) for entry in entries
+    ]  # POSIX: an empty entry is the directory
+    for candidate in candidates:
+        if os.access(os.path.join(cwd, candidate) if cwd else candidate, os.X_OK) and _is_file(
+            candidate, cwd
+        ):
+            return candidate
+    # As execvp, which goes on looking after one that may not be executed, but remembers the better reason.
+    refused = any(_is_file(candidate, cwd) for candidate in candidates)
+    error = errno.EACCES if refused else errno.ENOENT
+    raise OSError(error, os.strerror(error), name)
+
+
+def _is_file(candidate: str, cwd: str | None) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(os.path.join(cwd or "", candidate)).st_mode)
+    except OSError:
+        return False
 
 
 def forget_program(found: str) -> None:
@@ -158,28 +184,6 @@ def _remember(key: tuple[str, str | None, str | None], found: str) -> str:
             _programs.clear()
         _programs[key] = found
     return found
-
-
-def _search(name: str, path: str | None, cwd: str | None) -> str:
-    error = errno.ENOENT
-    for entry in (os.defpath if path is None else path).split(":") if name else ():
-        candidate = os.path.join(entry or ".", name)  # POSIX: an empty entry is the directory
-        verdict = _verdict(os.path.join(cwd or "", candidate))
-        if verdict == 0:
-            return candidate
-        if verdict == errno.EACCES:
-            error = verdict  # as execvp: go on looking, but remember the better reason
-    raise OSError(error, os.strerror(error), name)
-
-
-def _verdict(candidate: str) -> int:
-    try:
-        mode = os.stat(candidate).st_mode
-    except OSError as problem:
-        return problem.errno or errno.ENOENT
-    if not stat.S_ISREG(mode):
-        return errno.ENOENT
-    return 0 if os.access(candidate, os.X_OK) else errno.EACCES
 
 
 # ── The C library ────────────────────────────────────────────────────────────────────────

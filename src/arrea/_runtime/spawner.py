@@ -17,7 +17,7 @@ from resource import RLIMIT_NOFILE, RUSAGE_SELF, getrlimit, getrusage, setrlimit
 
 from arrea._model.step import SpawnFailed
 from arrea._runtime.child import SIGKILL, Child, task_of
-from arrea._runtime.spawn import Environment, resolve_program, spawn
+from arrea._runtime.spawn import Environment, find_program, resolve_program, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,7 +123,8 @@ def _launch(request: Spawn, clock: Callable[[], float]) -> Child:
         err_fd, child_err = _open_pipe(request.command, 2, opened)
         marks = _marks(request)
         started_at, peak = clock(), getrusage(RUSAGE_SELF).ru_maxrss
-        pid = _spawn(request.command, marks, (stdin, child_out, child_err))
+        fds = (stdin, child_out, child_err)
+        pid = _spawn_direct(request.command, marks, fds) or _spawn(request.command, marks, fds)
     except BaseException:
         _close(opened)
         raise
@@ -143,6 +144,24 @@ def _spawn(command: Command, marks: tuple[bytes, ...], fds: tuple[int, int, int]
         if again == path:
             raise
         return spawn(again, argv, environment.block(marks), cwd, *fds)
+
+
+def _spawn_direct(command: Command, marks: tuple[bytes, ...], fds: tuple[int, int, int]) -> int:
+    """A plain line without its shell; 0 where that must have it, to say what is wrong in its own words."""
+    direct, settings = command.direct, command.settings
+    if direct is None:
+        return 0
+    environment = _environment(settings.variables)
+    argv = [os.fsencode(word) for word in direct.words]
+    try:
+        # Not from memory: a new shell would look for it anew.
+        path = find_program(direct.words[0], environment.get("PATH"), settings.cwd)
+        own = (b"_=%b" % os.fsencode(path),) if direct.tells_path else ()
+        return spawn(path, argv, environment.block(marks + own), settings.cwd, *fds)
+    except OSError as error:
+        if error.errno in TRANSIENT:
+            raise
+        return 0
 
 
 def _environment(variables: Variables) -> Environment:
