@@ -92,7 +92,8 @@ def test_shells_that_change_nothing(shell: str) -> None:
     "changes",
     [
         {"ENV": "/x"}, {"BASH_ENV": "/x"}, {"BASH_FUNC_ls%%": "() { echo; }"}, {"SHELLOPTS": "xtrace"}, {"a-b": "1"},
-        {"é": "1"}, {"IFS": ","}, {"PATH": "bin:/bin"}, {"PATH": "/bin:"}, {"PATH": "/bin%func:/bin"}, {"PATH": ""}, {"PATH": None}, {"PWD": None},
+        {"é": "1"}, {"IFS": ","}, {"PATH": "bin:/bin"}, {"PATH": "/bin:"}, {"PATH": "/bin%func:/bin"},
+        {"PATH": ""}, {"PATH": None}, {"PWD": None},
         {"PWD": "/"}, {"PWD": "."}, {"PWD": "/nowhere"}, {"PWD": f"{os.path.realpath('.')}/."}, {"PPID": "1"},
     ],
 )  # fmt: skip
