@@ -92,7 +92,8 @@ def test_shells_that_change_nothing(shell: str) -> None:
     "changes",
     [
         {"ENV": "/x"}, {"BASH_ENV": "/x"}, {"BASH_FUNC_ls%%": "() { echo; }"}, {"SHELLOPTS": "xtrace"}, {"a-b": "1"},
-        {"é": "1"}, {"IFS": ","}, {"PATH": "bin:/bin"}, {"PATH": "/bin:"}, {"PATH": ""}, {"PATH": None}, {"PWD": None},
+        {"é": "1"}, {"IFS": ","}, {"PATH": "bin:/bin"}, {"PATH": "/bin:"}, {"PATH": "/bin%func:/bin"},
+        {"PATH": ""}, {"PATH": None}, {"PWD": None},
         {"PWD": "/"}, {"PWD": "."}, {"PWD": "/nowhere"}, {"PWD": f"{os.path.realpath('.')}/."}, {"PPID": "1"},
     ],
 )  # fmt: skip
@@ -110,6 +111,11 @@ def test_environments_that_bash_heeds(changes: dict[str, str | None]) -> None:
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_read_their_lines(shell: str) -> None:
     assert not Shell((str(shutil.which(shell)),), HERE, None).changes_nothing
+
+
+def test_a_restricted_shell_reads_its_lines(tmp_path: Path) -> None:
+    (tmp_path / "rbash").symlink_to(str(shutil.which("bash")))
+    assert not Shell((str(tmp_path / "rbash"),), HERE, None).changes_nothing
 
 
 def test_another_directory(tmp_path: Path) -> None:

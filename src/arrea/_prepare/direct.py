@@ -35,6 +35,7 @@ COMP_WORDBREAKS DIRSTACK ENV EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HIS
 POSIXLY_CORRECT PPID PS1 PS2 PS4 RANDOM SECONDS SHELLOPTS SRANDOM UID
 """
 MEANT_FOR_SHELLS = frozenset(_MEANT_FOR_SHELLS.split())
+CALLED = ("sh", "dash", "bash")
 SURE_LOCALES = ("", "C", "POSIX", "C.UTF-8")
 
 
@@ -70,7 +71,10 @@ class Shell:
     __slots__ = ("changes_nothing", "tells_path")
 
     def __init__(self, words: tuple[str, ...], variables: Mapping[str, str], cwd: str | None) -> None:
-        name = os.path.basename(os.path.realpath(words[0]))  # `sh` is a link to one of many
+        called = os.path.basename(words[0])  # `rbash` is bash too, but not the same
+        name = (
+            os.path.basename(os.path.realpath(words[0])) if called in CALLED else ""
+        )  # `sh` links to one of many
         self.tells_path = name == "bash"
         suits = name == "dash" or (name == "bash" and _suits_bash(variables))
         self.changes_nothing = suits and _is_quiet(variables, cwd)
@@ -80,7 +84,7 @@ def _is_quiet(variables: Mapping[str, str], cwd: str | None) -> bool:
     """Nothing in it makes a shell do or change something at its start."""
     if any(map(_concerns_shells, variables)):
         return False
-    return _all_absolute(variables.get("PATH", "")) and _is_here(variables.get("PWD", ""), cwd)
+    return _is_plain_path(variables.get("PATH", "")) and _is_here(variables.get("PWD", ""), cwd)
 
 
 def _concerns_shells(variable: str) -> bool:
@@ -99,8 +103,9 @@ def _suits_bash(variables: Mapping[str, str]) -> bool:
     return variables.get("SHLVL", "").isdecimal() and os.path.isdir(variables.get("OLDPWD", "/"))
 
 
-def _all_absolute(path: str) -> bool:
-    return all(entry.startswith("/") for entry in path.split(":"))
+def _is_plain_path(path: str) -> bool:
+    """All entries absolute; for dash `%` begins an option."""
+    return "%" not in path and all(entry.startswith("/") for entry in path.split(":"))
 
 
 def _is_here(pwd: str, cwd: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from itertools import islice
 
 from arrea._model.errors import InvalidBatch, not_started
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
     from arrea.cli.render.plain import Shown
     from arrea.cli.sources import Source
 
+COLLECT_EVERY = 20_000  # objects that are there more than before
+
 
 def run_batch(source: Source, engine: Engine, options: dict[str, Any], look: Look) -> int:
     """The exit code."""
+    _collect_rarely()
     with Signals() as signals, engine:
         engine.adopt_orphans()
         screen = Screen(signals, engine)
@@ -38,6 +42,12 @@ def run_batch(source: Source, engine: Engine, options: dict[str, Any], look: Loo
         rest = _never_begun(source, engine, options, batch, display)
         screen.show(batch, display, lambda: display.never_begun(rest, lambda: bool(signals.first)))
     return _ending(display, signals.first, screen.problem)
+
+
+def _collect_rarely() -> None:
+    """Commands leave no cycles of objects behind; to look for them every 700 objects costs two percent."""
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY, 10, 10)
 
 
 def _shown(look: Look, direct: bool) -> Shown:

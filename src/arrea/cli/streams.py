@@ -10,7 +10,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 STDOUT, STDERR = 1, 2
 # How a descriptor that was closed is replaced: reading and writing fail as before, but for messages.
@@ -66,11 +66,22 @@ def tell(line: str) -> None:
 _WRITING = {STDOUT: _thread.allocate_lock(), STDERR: _thread.allocate_lock()}
 
 
-def write(fd: int, *pieces: bytes | bytearray) -> None:
+def write(fd: int, *pieces: bytes | bytearray | memoryview) -> None:
     """Writes all of it to stdout or stderr, in one piece as far as other threads of ours are concerned."""
     with _WRITING[fd]:
+        done = _at_once(fd, pieces)
         for piece in pieces:
-            _write(fd, piece)
+            if done < len(piece):
+                _write(fd, memoryview(piece)[done:])
+            done = max(0, done - len(piece))
+
+
+def _at_once(fd: int, pieces: Sequence[bytes | bytearray | memoryview]) -> int:
+    """How many bytes one system call could write."""
+    try:
+        return os.writev(fd, pieces)
+    except BlockingIOError:
+        return 0
 
 
 def write_all(fd: int, pieces: Iterable[bytes]) -> None:
@@ -80,7 +91,7 @@ def write_all(fd: int, pieces: Iterable[bytes]) -> None:
             _write(fd, piece)
 
 
-def _write(fd: int, data: bytes | bytearray) -> None:
+def _write(fd: int, data: bytes | memoryview) -> None:
     """Writes all of it, also to a descriptor that somebody made non-blocking (terminals are shared)."""
     with memoryview(data) as view:
         done = 0

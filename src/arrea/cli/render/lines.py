@@ -96,11 +96,11 @@ class Lines(Nothing):
 
     def _take(self, event: Printed) -> None:
         line = self._line_of(event)
-        ended, newline, rest = event.chunk.rpartition(b"\n")
-        if newline:
-            self._write(line, ended + newline)
-        line.held += rest
-        self._held_bytes += len(rest)
+        end = event.chunk.rfind(b"\n") + 1
+        if end:
+            self._write(line, memoryview(event.chunk)[:end])
+        line.held += memoryview(event.chunk)[end:]
+        self._held_bytes += len(event.chunk) - end
         if self._held_bytes > MOST_HELD_BYTES:
             self._write(max(self._lines.values(), key=lambda line: len(line.held)))
 
@@ -136,11 +136,11 @@ class Lines(Nothing):
         if line.held or self._begun[line.fd] is line:
             self._write(line, b"\n")
 
-    def _write(self, line: Unfinished, ended: bytes = b"") -> None:
+    def _write(self, line: Unfinished, ended: bytes | memoryview = b"") -> None:
         """What is held of a line, and what ends it: whole lines, or nothing."""
         held, line.held = line.held, bytearray()
         self._held_bytes -= len(held)
-        write(line.fd, self._before(line), held, between(line.tag, ended))
+        write(line.fd, self._before(line), held, between(line.tag, bytes(ended)) if line.tag else ended)
         self._begun[line.fd] = None if ended else line
 
     def _before(self, line: Unfinished) -> bytes:
