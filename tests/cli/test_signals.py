@@ -1,5 +1,6 @@
 """Ctrl-C and its like: everything is ended, the summary printed, and the command dies by the signal itself."""
 
+import os
 import random
 import signal
 import subprocess
@@ -101,6 +102,23 @@ def test_an_interrupt_is_heard_though_very_many_could_still_be_told(tmp_path: Pa
         ran = running.end()
     assert ran.code == -signal.SIGINT
     assert ran.seconds < GRACE_AND_A_SECOND + 1
+
+
+@pytest.mark.parametrize("output", ["lines", "grouped"])
+def test_a_reader_that_is_stuck_holds_up_no_interrupt(output: str) -> None:
+    reading, writing = os.pipe()
+    try:
+        words = ("run", "-q", "--output", output, "-c", "seq 30000", "-c", "exec sleep 71")
+        with started(*words, stdout=writing) as running:
+            wait_for_commands(running, 1)
+            time.sleep(0.5)
+            running.signal(signal.SIGTERM)
+            ran = running.end()
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert ran.code == -signal.SIGTERM
+    assert ran.seconds < 1 + SLACK / 2
 
 
 def test_a_storm_of_signals() -> None:

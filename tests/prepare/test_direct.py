@@ -93,6 +93,7 @@ def test_shells_that_change_nothing(shell: str) -> None:
     [
         {"ENV": "/x"}, {"BASH_ENV": "/x"}, {"BASH_FUNC_ls%%": "() { echo; }"}, {"SHELLOPTS": "xtrace"}, {"a-b": "1"},
         {"é": "1"}, {"IFS": ","}, {"PATH": "bin:/bin"}, {"PATH": "/bin:"}, {"PATH": "/bin%func:/bin"},
+        {"PATH": "/bin/"}, {"LD_PRELOAD": "/x.so"},
         {"PATH": ""}, {"PATH": None}, {"PWD": None},
         {"PWD": "/"}, {"PWD": "."}, {"PWD": "/nowhere"}, {"PWD": f"{os.path.realpath('.')}/."}, {"PPID": "1"},
     ],
@@ -102,7 +103,19 @@ def test_environments_that_shells_heed(shell: str, changes: dict[str, str | None
     assert not Shell((str(shutil.which(shell)),), variables, None).changes_nothing
 
 
-@pytest.mark.parametrize("changes", [{"SHLVL": None}, {"SHLVL": "x"}, {"OLDPWD": "/nowhere"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"SHLVL": None},
+        {"SHLVL": "x"},
+        {"SHLVL": "0"},
+        {"SHLVL": "01"},
+        {"SHLVL": "999"},
+        {"SHLVL": "\u0663"},
+        {"OLDPWD": "/nowhere"},
+        {"OLDPWD": "."},
+    ],
+)
 def test_environments_that_bash_heeds(changes: dict[str, str | None]) -> None:
     variables = {name: value for name, value in (HERE | changes).items() if value is not None}
     assert not Shell((str(shutil.which("bash")),), variables, None).changes_nothing
@@ -116,6 +129,28 @@ def test_other_shells_read_their_lines(shell: str) -> None:
 def test_a_restricted_shell_reads_its_lines(tmp_path: Path) -> None:
     (tmp_path / "rbash").symlink_to(str(shutil.which("bash")))
     assert not Shell((str(tmp_path / "rbash"),), HERE, None).changes_nothing
+
+
+@pytest.mark.parametrize("name", ["bash", "dash", "sh"])
+def test_a_script_with_a_shells_name_reads_its_lines(engine: Engine, name: str, tmp_path: Path) -> None:
+    wrapper = tmp_path / name
+    wrapper.write_text('#!/bin/sh\necho wrapped\nexec /bin/sh "$@"\n')
+    wrapper.chmod(0o755)
+    assert engine.execute("env", shell=str(wrapper), check=True).data.stdout.startswith("wrapped\n")
+
+
+def test_a_host_that_goes_elsewhere_meanwhile(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PWD", os.path.realpath("."))
+    batch = engine.submit(["sleep 0.3; true", "env"], workers=1)
+    monkeypatch.chdir(tmp_path)
+    assert f"PWD={os.path.realpath(tmp_path)}\n" in batch.wait("10s")[1].data.stdout
+
+
+def test_what_setsid_starts_is_waited_for(engine: Engine) -> None:
+    result = engine.execute("setsid sleep 0.3", check=True)
+    assert result.duration_ms > 250
 
 
 def test_another_directory(tmp_path: Path) -> None:

@@ -95,6 +95,11 @@ class Batch:
         return self._inbox.over
 
     @property
+    def settled(self) -> bool:
+        """Whether nothing of it runs any more, though output and results may still be on their way to whoever reads."""
+        return self._inbox.ending or self._inbox.over
+
+    @property
     def arrived(self) -> int:
         """How many tasks have their result."""
         return len(self._inbox.arrived)

@@ -29,12 +29,16 @@ test then time times trap true type typeset ulimit umask unalias unset until wai
 """
 OWN = frozenset(_OWN.split())
 
+# It forks if it leads its group, as a program without a shell does: then nobody would wait for what it starts.
+OTHERWISE_AS_LEADER = frozenset(("setsid",))
+
 # Variables that make a shell do something at its start, or that it sets or takes away; all that begin with BASH, too.
 _MEANT_FOR_SHELLS = """
-COMP_WORDBREAKS DIRSTACK ENV EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD IFS LINENO OPTARG OPTERR OPTIND
-POSIXLY_CORRECT PPID PS1 PS2 PS4 RANDOM SECONDS SHELLOPTS SRANDOM UID
+COMP_WORDBREAKS DIRSTACK ENV EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD IFS LD_AUDIT LD_DEBUG LD_PRELOAD
+LD_PROFILE LINENO OPTARG OPTERR OPTIND POSIXLY_CORRECT PPID PS1 PS2 PS4 RANDOM SECONDS SHELLOPTS SRANDOM UID
 """
 MEANT_FOR_SHELLS = frozenset(_MEANT_FOR_SHELLS.split())
+LEVELS = frozenset(map(str, range(1, 999)))  # of others bash makes something else
 CALLED = ("sh", "dash", "bash")
 SURE_LOCALES = ("", "C", "POSIX", "C.UTF-8")
 
@@ -72,9 +76,7 @@ class Shell:
 
     def __init__(self, words: tuple[str, ...], variables: Mapping[str, str], cwd: str | None) -> None:
         called = os.path.basename(words[0])  # `rbash` is bash too, but not the same
-        name = (
-            os.path.basename(os.path.realpath(words[0])) if called in CALLED else ""
-        )  # `sh` links to one of many
+        name = _real_name(words[0]) if called in CALLED else ""
         self.tells_path = name == "bash"
         suits = name == "dash" or (name == "bash" and _suits_bash(variables))
         self.changes_nothing = suits and _is_quiet(variables, cwd)
@@ -96,16 +98,27 @@ def _is_name(variable: str) -> bool:
     return variable.isascii() and variable.isidentifier()
 
 
+def _real_name(shell: str) -> str:
+    """`sh` is a link to one of many; and what has a shell's name may be a script that somebody put before it."""
+    real = os.path.realpath(shell)
+    try:
+        with open(real, "rb", buffering=0) as file:
+            return os.path.basename(real) if file.read(4) == b"\x7fELF" else ""
+    except OSError:
+        return ""
+
+
 def _suits_bash(variables: Mapping[str, str]) -> bool:
     """It sets SHLVL where there is none, takes away an OLDPWD that is no directory, complains of an LC_ALL."""
+    level, before = variables.get("SHLVL", ""), variables.get("OLDPWD", "/")
     if variables.get("LC_ALL", "") not in SURE_LOCALES:
         return False
-    return variables.get("SHLVL", "").isdecimal() and os.path.isdir(variables.get("OLDPWD", "/"))
+    return level in LEVELS and before.startswith("/") and os.path.isdir(before)
 
 
 def _is_plain_path(path: str) -> bool:
-    """All entries absolute; for dash `%` begins an option."""
-    return "%" not in path and all(entry.startswith("/") for entry in path.split(":"))
+    """All entries absolute; for dash `%` begins an option, and a slash at the end stays."""
+    return "%" not in path and all(entry[:1] == "/" != entry[-1:] for entry in path.split(":"))
 
 
 def _is_here(pwd: str, cwd: str | None) -> bool:

@@ -152,6 +152,8 @@ def _spawn_direct(command: Command, marks: tuple[bytes, ...], fds: tuple[int, in
     if direct is None:
         return 0
     environment = _environment(settings.variables)
+    if not _is_in(environment.get("PWD"), settings.cwd):
+        return 0  # the host went elsewhere since the line was looked at
     argv = [os.fsencode(word) for word in direct.words]
     try:
         # Not from memory: a new shell would look for it anew.
@@ -162,6 +164,13 @@ def _spawn_direct(command: Command, marks: tuple[bytes, ...], fds: tuple[int, in
         if error.errno in TRANSIENT:
             raise
         return 0
+
+
+def _is_in(pwd: str | None, cwd: str | None) -> bool:
+    try:
+        return pwd is not None and os.path.samestat(os.stat(pwd), os.stat(cwd or "."))
+    except OSError:
+        return False
 
 
 def _environment(variables: Variables) -> Environment:

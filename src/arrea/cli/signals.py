@@ -105,10 +105,10 @@ class Signals:
         """Ends what runs: SIGTERM, a grace, SIGKILL; or SIGKILL at once if another signal comes meanwhile."""
         enough = 2 if self.first else 1  # not a signal began it, but output that can't be written
         batch.cancel()
-        self._wait_for(lambda: batch.done or self.count >= enough, batch.ends_within_s)
-        if not batch.done:
+        self._wait_for(lambda: batch.settled or self.count >= enough, batch.ends_within_s)
+        if not batch.settled:
             batch.kill()
-            self._wait_for(lambda: batch.done, KILLED_WITHIN_S)
+            self._wait_for(lambda: batch.settled, KILLED_WITHIN_S)
 
     def _wait_for(self, happened: Callable[[], bool], seconds: float) -> None:
         until = monotonic() + seconds
