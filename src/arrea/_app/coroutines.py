@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from functools import partial
 from itertools import count
 
@@ -322,5 +323,15 @@ async def aside(work: Callable[[], object], hurry: Callable[[], object]) -> None
         except BaseException as error:
             hurry()
             if not isinstance(error, GeneratorExit):
-                await waiter.wait_for(over.is_set, STOP_WITHIN_S)
+                await _wait_through_cancellations(waiter, over.is_set)
             raise
+
+
+async def _wait_through_cancellations(waiter: Waiter, happened: Callable[[], object]) -> None:
+    """For what was hurried already. The first cancellation is raised when it has happened, or after some seconds."""
+    until = time.monotonic() + STOP_WITHIN_S
+    while not happened() and (left := until - time.monotonic()) > 0.0:
+        try:
+            await waiter.wait_for(happened, left)
+        except asyncio.CancelledError:
+            continue
