@@ -281,6 +281,7 @@ def test_nul_bytes_and_empty_vectors_are_refused() -> None:
 
 def test_starts_from_four_threads_leave_nothing(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spawning, "_ACTIONS_KEPT", 2)  # emptied all the time, while in use
+    monkeypatch.setattr(spawning, "_actions", {})  # without those of other tests' engines
     before, ended = open_descriptors(), []
 
     def work(number: int) -> None:
