@@ -122,6 +122,7 @@ time.sleep(60)
         assert wait_until(lambda: not guardians(host.pid))
         (left,) = survivors(mark, host)
         kill(int(left.split()[0]))
+        assert wait_until(lambda: not survivors(mark, host))
 
 
 # ── between the start of a process and its being noted ────────────────────────────────────────────
