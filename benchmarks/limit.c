@@ -30,7 +30,7 @@ struct job {
     int fds[KINDS]; /* two pipes and a pidfd */
     char *text[2];
     size_t length[2];
-    int done;
+    int exited, over;
 };
 
 static struct job *jobs;
@@ -131,16 +131,31 @@ static void take(struct job *job, int kind) {
     }
 }
 
-static void finish(struct job *job) {
+static void reap(struct job *job) {
     int status;
     struct rusage usage;
     if (wait4(job->pid, &status, 0, &usage) < 0)
         die("wait4");
-    for (int kind = OUT; kind <= ERR; kind++)
+    close(job->fds[EXIT]);
+    job->exited = 1;
+}
+
+/* Whether it is over now, and wasn't before. A child that is just being made may hold a pipe open for a moment longer. */
+static int ends(struct job *job) {
+    if (job->over || !job->exited || job->fds[OUT] >= 0 || job->fds[ERR] >= 0)
+        return 0;
+    return job->over = 1;
+}
+
+static void handle(struct job *job, int kind) {
+    if (kind != EXIT) {
         if (job->fds[kind] >= 0)
             take(job, kind);
-    close(job->fds[EXIT]);
-    job->done = 1;
+    } else if (!job->exited) {
+        reap(job);
+        handle(job, OUT);
+        handle(job, ERR);
+    }
 }
 
 static void print(struct job *job) {
@@ -173,20 +188,12 @@ int main(int argc, char **argv) {
         size_t ended = 0;
         for (int number = 0; number < ready; number++) {
             struct job *job = &jobs[events[number].data.u64 / KINDS];
-            int kind = (int)(events[number].data.u64 % KINDS);
-            if (job->done) /* a child that is just being made may still hold what was closed here */
-                continue;
-            if (kind != EXIT) {
-                if (job->fds[kind] >= 0)
-                    take(job, kind);
-                continue;
-            }
-            finish(job);
-            ended++;
+            handle(job, (int)(events[number].data.u64 % KINDS));
+            ended += ends(job);
         }
         if (ended)
             allow(ended);
-        while (printed < count && jobs[printed].done)
+        while (printed < count && jobs[printed].over)
             print(&jobs[printed++]);
     }
     return 0;
