@@ -25,8 +25,8 @@ check: $(READY) ## format, lint, types, changelog fragments, layers
 	$(BIN)/towncrier build --draft --version next >/dev/null
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
-bench: $(READY) ## measure against other tools
-	$(BIN)/python -m benchmarks
+bench: $(READY) ## measure against other tools (ARGS="echo --rounds 3" for a part)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 simulate: $(READY) ## the engine under random faults for MINUTES (default 10)
 	$(BIN)/python -m tests.simulation.soak --minutes $(MINUTES)
