@@ -197,7 +197,12 @@ arrea.Engine(default_policy="once").close()  # what is imported late is imported
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
-own = sum(os.stat(f"/proc/{name}").st_uid == os.getuid() for name in os.listdir("/proc") if name.isdigit())
+def is_own(name):
+    try:
+        return os.stat(f"/proc/{name}").st_uid == os.getuid()
+    except FileNotFoundError:  # it ended meanwhile
+        return False
+own = sum(is_own(name) for name in os.listdir("/proc") if name.isdigit())
 limit = own + len(threading.enumerate()) + 16
 resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
 with arrea.Engine(default_policy="once") as engine:
