@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -136,7 +135,7 @@ def sleepers(rounds: int, count: int = 1_000) -> Measured:
         limit = peers.of_lines(count)[LIMIT]
         contestants: dict[str, Callable[[], Run] | None] = {
             RUN: lambda: Run(flags),
-            LIMIT: limit and (lambda: Run(limit, jobs.lines_file)),  # type: ignore[dict-item]
+            LIMIT: _runs(limit, jobs.lines_file, lambda output: not output),
             THREADS: lambda: Run(script("threads.py", count), jobs.lines_file),
         }
         there, missing = _present(contestants)
@@ -229,12 +228,6 @@ def startup(rounds: int) -> Measured:
         contest, "arrea run -c true", python, 3.5
     )
     return Measured(table("start-up (startup)", contest, python, 1), found, [])
-
-
-def engine(rounds: int) -> Measured:
-    """Simulated batches a minute on one core; printed, not compared."""
-    subprocess.run([sys.executable, "-m", "tests.simulation.soak", "--minutes", "0.25"], check=True)
-    return Measured("", [], [])
 
 
 PARTS: dict[str, Callable[[int], Measured]] = {

@@ -359,10 +359,6 @@ class Stream:
         """How many results can be had without waiting."""
         return self._batch.arrived - self._seen
 
-    def kill(self) -> None:
-        """Ends what is left of the batch with SIGKILL, without the grace. Returns at once; `close` waits."""
-        self._batch.kill()
-
     def close(self) -> None:
         """Cancels what is left of the batch and waits until nothing of it runs."""
         self._batch._end()

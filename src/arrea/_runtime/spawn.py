@@ -148,13 +148,9 @@ def find_program(name: str, path: str | None, cwd: str | None) -> str:
     if "/" in name:
         return name
     entries = (os.defpath if path is None else path).split(":") if name else []
-    candidates = [
-        os.path.join(entry or ".", name) for entry in entries
-    ]  # POSIX: an empty entry is the directory
+    candidates = [os.path.join(entry or ".", name) for entry in entries]  # "" is the directory (POSIX)
     for candidate in candidates:
-        if os.access(os.path.join(cwd, candidate) if cwd else candidate, os.X_OK) and _is_file(
-            candidate, cwd
-        ):
+        if os.access(os.path.join(cwd or "", candidate), os.X_OK) and _is_file(candidate, cwd):
             return candidate
     # As execvp, which goes on looking after one that may not be executed, but remembers the better reason.
     refused = any(_is_file(candidate, cwd) for candidate in candidates)

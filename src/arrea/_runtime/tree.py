@@ -96,10 +96,9 @@ class Process:
         return self.state not in "ZXx" or self.threads > 1
 
 
-_LISTINGS = 4  # on a machine where somebody always forks there is no end to them
-
-
 # ── Looking ──────────────────────────────────────────────────────────────────────────────
+
+_LISTINGS = 4  # on a machine where somebody always forks there is no end to them
 
 
 def snapshot() -> dict[int, Process]:
