@@ -189,7 +189,7 @@ def test_closing_an_engine_ends_what_is_awaited(mark: str) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("interrupted", ["once", "twice", "by anyio"])
+@pytest.mark.parametrize("interrupted", ["once", "twice", "many times", "by anyio"])
 def test_closing_an_engine_that_is_interrupted_kills_and_finishes(interrupted: str, mark: str) -> None:
     import anyio
 
@@ -204,8 +204,8 @@ def test_closing_an_engine_that_is_interrupted_kills_and_finishes(interrupted: s
                 await engine.close_async()
         else:
             closing = asyncio.ensure_future(engine.close_async())
-            for _ in range(1 if interrupted == "once" else 2):
-                await asyncio.sleep(0.1)
+            for _ in range({"once": 1, "twice": 2}.get(interrupted, 100)):
+                await asyncio.sleep(0.1 if interrupted != "many times" else 0.0)
                 closing.cancel()
             await asyncio.wait([closing], timeout=5.0)
             assert closing.cancelled()

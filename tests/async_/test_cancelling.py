@@ -111,6 +111,20 @@ def test_a_second_cancellation_kills_at_once(door: Door, mark: str) -> None:
 
 
 @at_each_door
+def test_many_cancellations_wait_for_what_the_second_killed(door: Door, mark: str) -> None:
+    async def main() -> None:
+        async with Engine(kill_grace="20s") as engine:
+            task = asyncio.create_task(door(engine, [STUBBORN.format(mark)]))
+            await started(engine)
+            while not task.done():
+                task.cancel()
+                await asyncio.sleep(0)
+            assert task.cancelled() and survivors(mark) == []
+
+    asyncio.run(main())
+
+
+@at_each_door
 def test_cancelled_before_its_first_step_it_starts_nothing(door: Door, mark: str) -> None:
     async def main() -> None:
         async with Engine() as engine:

@@ -209,6 +209,25 @@ async def _all_of(batch: arrea.Batch) -> list[arrea.Result]:
     return [result async for result in batch]
 
 
+class Waits:
+    """A function for output that waits for its own batch, the first time; `told` says what came of it."""
+
+    def __init__(self, wait: Callable[[Any], object]) -> None:
+        self.wait = wait
+        self.batch: object = None
+        self.told: list[str] = []
+
+    def __call__(self, event: arrea.Event) -> None:
+        if not self.told:
+            try:
+                self.wait(self.batch)
+            except arrea.UsageError as error:
+                self.told.append(type(error).__name__)
+
+
+TWO_LINES = ["sleep 0.1; echo a; sleep 0.1; echo b"]
+
+
 @pytest.mark.parametrize(
     "wait",
     [
@@ -220,36 +239,20 @@ async def _all_of(batch: arrea.Batch) -> list[arrea.Result]:
     ids=["wait", "iterating", "wait_async", "async for"],
 )
 def test_a_function_that_waits_for_the_batch_whose_output_it_gets(
-    engine: Engine, wait: Callable[[arrea.Batch], object]
+    engine: Engine, wait: Callable[[Any], object]
 ) -> None:
     """It is told so, and the batch goes on."""
-    codes: list[str] = []
-
-    def show(event: arrea.Event) -> None:
-        if not codes:
-            try:
-                wait(batch)
-            except arrea.UsageError as error:
-                codes.append(type(error).__name__)
-
-    batch = engine.submit(["sleep 0.1; echo a; sleep 0.1; echo b"], on_output=show)
+    waits = Waits(wait)
+    batch = waits.batch = engine.submit(TWO_LINES, on_output=waits)
     assert batch.wait("10s").success
-    assert codes == ["UsageError"]
+    assert waits.told == ["UsageError"]
 
 
 def test_a_function_that_goes_on_with_the_stream_whose_output_it_gets(engine: Engine) -> None:
-    codes: list[str] = []
-
-    def show(event: arrea.Event) -> None:
-        if not codes:
-            try:
-                next(stream)
-            except arrea.UsageError as error:
-                codes.append(type(error).__name__)
-
-    stream = engine.stream(["sleep 0.1; echo a; sleep 0.1; echo b"], on_output=show)
+    waits = Waits(next)
+    stream = waits.batch = engine.stream(TWO_LINES, on_output=waits)
     assert [result.success for result in stream] == [True]
-    assert codes == ["UsageError"]
+    assert waits.told == ["UsageError"]
 
 
 def test_handlers_of_signals_stay_as_they_were(engine: Engine) -> None:

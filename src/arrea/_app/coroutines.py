@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from arrea._model.result import BatchResult, Result
 
 STOP_WITHIN_S = 3.0
+KILLED_WITHIN_S = 1.0
 
 
 class Feeder:
@@ -178,7 +179,7 @@ class Hold:
             except BaseException as error:
                 batch.kill()
                 if not isinstance(error, GeneratorExit):
-                    await self.until(self._is_over, 1.0)
+                    await _wait_through_cancellations(self._grasp(), self._is_over, KILLED_WITHIN_S)
                 raise
 
     def release(self) -> None:
@@ -323,13 +324,13 @@ async def aside(work: Callable[[], object], hurry: Callable[[], object]) -> None
         except BaseException as error:
             hurry()
             if not isinstance(error, GeneratorExit):
-                await _wait_through_cancellations(waiter, over.is_set)
+                await _wait_through_cancellations(waiter, over.is_set, STOP_WITHIN_S)
             raise
 
 
-async def _wait_through_cancellations(waiter: Waiter, happened: Callable[[], object]) -> None:
-    """For what was hurried already. The first cancellation is raised when it has happened, or after some seconds."""
-    until = time.monotonic() + STOP_WITHIN_S
+async def _wait_through_cancellations(waiter: Waiter, happened: Callable[[], object], seconds: float) -> None:
+    """For what was hurried already. More of them could only leave it half done; the one that came first is raised."""
+    until = time.monotonic() + seconds
     while not happened() and (left := until - time.monotonic()) > 0.0:
         try:
             await waiter.wait_for(happened, left)
