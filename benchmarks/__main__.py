@@ -41,7 +41,7 @@ def _options() -> argparse.Namespace:
         prog="benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="PART")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, choices=range(1, 100), metavar="1..99")
     parser.add_argument("--write", action="store_true")
     return parser.parse_args()
 
