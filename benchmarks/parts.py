@@ -102,6 +102,7 @@ def plain(rounds: int, count: int = 3_000) -> Measured:
         there, missing = _present(contestants)
         contest = Contest(there, rounds)
     found = faster(contest, RUN, XARGS, 1.5) + faster(contest, RUN, GNU, 8.0)
+    found = [figure._replace(what=f"plain lines, {figure.what}") for figure in found]
     title = f"{count:,} plain lines of an external program (plain)"
     return Measured(table(title, contest, LIMIT, count), found, missing)
 
