@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from arrea._app.coroutines import AsyncStream
     from arrea._app.engine import Engine
     from arrea._app.subscription import Subscription
+    from arrea._app.validating import add_rule, remove_rule, validate
     from arrea._model.batch_options import BatchOptions
     from arrea._model.errors import (
         ArreaError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         InvalidOption,
         MonitorUnavailable,
         NoRoom,
+        RefusedCommand,
         TaskError,
         TooManyCommands,
         UsageError,
@@ -40,8 +42,10 @@ if TYPE_CHECKING:
     from arrea._model.options import TaskOptions
     from arrea._model.policy import Policy
     from arrea._model.result import BatchResult, Output, Result, Usage
+    from arrea._model.simple_command import SimpleCommand
     from arrea._model.stats import Stats
     from arrea._model.task import Task
+    from arrea._model.verdict import Verdict
 
     Commandlike = str | Sequence[str] | Task
 
@@ -64,7 +68,9 @@ _HOMES = {
     "NoRoom": "arrea._model.errors",
     "Output": "arrea._model.result",
     "Policy": "arrea._model.policy",
+    "RefusedCommand": "arrea._model.errors",
     "Result": "arrea._model.result",
+    "SimpleCommand": "arrea._model.simple_command",
     "Stats": "arrea._model.stats",
     "Stream": "arrea._app.batch",
     "Subscription": "arrea._app.subscription",
@@ -74,17 +80,21 @@ _HOMES = {
     "TooManyCommands": "arrea._model.errors",
     "Usage": "arrea._model.result",
     "UsageError": "arrea._model.errors",
+    "Verdict": "arrea._model.verdict",
+    "add_rule": "arrea._app.validating",
     "configure": "arrea._app.configuration",
     "policies": "arrea.policies",
+    "remove_rule": "arrea._app.validating",
+    "validate": "arrea._app.validating",
 }
 
 __all__ = [
     "ArreaError", "AsyncStream", "Batch", "BatchOptions", "BatchResult", "Config", "DuplicateId", "Engine",
     "EngineStopped", "Event", "InvalidBatch", "InvalidConfig", "InvalidOption", "MonitorUnavailable", "NoRoom",
-    "Output", "Policy", "Result", "Stats", "Stream", "Subscription", "Task", "TaskError", "TaskOptions",
-    "TooManyCommands", "Usage", "UsageError", "__version__", "configure", "execute", "execute_async",
-    "max_workers", "policies", "run", "run_async", "stats", "stream", "stream_async", "submit", "subscribe",
-    "unsubscribe",
+    "Output", "Policy", "RefusedCommand", "Result", "SimpleCommand", "Stats", "Stream", "Subscription", "Task",
+    "TaskError", "TaskOptions", "TooManyCommands", "Usage", "UsageError", "Verdict", "__version__", "add_rule",
+    "configure", "execute", "execute_async", "max_workers", "policies", "remove_rule", "run", "run_async", "stats",
+    "stream", "stream_async", "submit", "subscribe", "unsubscribe", "validate",
 ]  # fmt: skip
 
 
@@ -102,6 +112,7 @@ def execute(command: Commandlike, *, check: bool = False, **options: Unpack[Task
     stdin: bytes or text to read, a path (`pathlib.Path`), an open file; None: end of file at once.
     max_output_bytes: kept of each stream (8 MiB), half of its beginning and half of its end; None: all.
     label: any hashable, found again in the result.
+    validate: False runs also what validation would refuse. allow_substitution: `$(...)`, backticks and `<(...)` pass.
 
     A failing command is a value: the result is false, and has an `error`. Raises `InvalidOption` for an option
     that doesn't exist or has a wrong value.

@@ -37,6 +37,8 @@ class ConfigKeys(TypedDict, total=False):
     allowed_shells: list[str] | tuple[str, ...]
     max_output_bytes: int | None
     log_level: str
+    validation_rules: list[str] | tuple[str, ...]
+    sudo_allowlist: list[str] | tuple[str, ...]
 
 
 class EngineOptions(ConfigKeys, total=False):

@@ -4,6 +4,7 @@ ArreaError                    error; unsupported_platform at the first use on a 
 ├── NoRoom                    no_room: too few descriptors, threads or memory for the engine itself
 ├── UsageError                raised at the call: nothing was started
 │   ├── InvalidOption         invalid_option
+│   │   ├── RefusedCommand    dangerous_command and what else validation says; `verdict` has it all
 │   │   └── InvalidConfig     invalid_config: a setting's key or value, in whichever layer it stands
 │   ├── InvalidBatch          invalid_batch: `errors` has every bad element with its index
 │   ├── TooManyCommands       too_many_commands
@@ -11,8 +12,9 @@ ArreaError                    error; unsupported_platform at the first use on a 
 │   ├── MonitorUnavailable    monitor_unavailable
 │   └── EngineStopped         engine_stopped
 └── TaskError                 found in `Result.error`: a failing task is a value
-    ├── InvalidCommand        empty_command, command_too_long, possible_injection, shell_not_found,
-    │                         cwd_not_found, invalid_option: refused before it started, never retried
+    ├── InvalidCommand        dangerous_command, possible_injection, unparseable, too_deep, command_too_long,
+    │                         rule_failed, empty_command, shell_not_found, cwd_not_found, invalid_option:
+    │                         refused before it started, never retried
     ├── ExitStatus            exit_status
     ├── KilledBySignal        killed_by_signal
     ├── TimedOut              timeout
@@ -28,6 +30,8 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from arrea._model.verdict import Verdict
 
 # The field's names for signals, so that naming one needs no import of `signal` (4 ms of start-up).
 # Source: signal(7); numbers as on x86 and ARM.
@@ -93,6 +97,14 @@ class InvalidOption(UsageError):
     def __init__(self, option: str, message: str, *, code: str | None = None) -> None:
         super().__init__(message, code=code)
         self.option = option
+
+
+class RefusedCommand(InvalidOption):
+    """A command that validation refuses; `verdict` says by which rule, and where in the command."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__("command", f"refused: {verdict.reason}; {verdict.hint}", code=verdict.code)
+        self.verdict = verdict
 
 
 class InvalidConfig(InvalidOption):
@@ -164,9 +176,15 @@ class TaskError(ArreaError):
 
 
 class InvalidCommand(TaskError):
-    """Refused before it started; the `code` says why."""
+    """Refused before it started; the `code` says why. `verdict`: what validation said, where it was that."""
 
     code = "invalid_option"
+
+    def __init__(
+        self, task: str, message: str, *, code: str | None = None, verdict: Verdict | None = None
+    ) -> None:
+        super().__init__(task, message, code=code)
+        self.verdict = verdict
 
 
 class ExitStatus(TaskError):

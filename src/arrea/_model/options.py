@@ -30,6 +30,8 @@ class TaskOptions(TypedDict, total=False):
     max_output_bytes: int | None
     label: Hashable
     inherit_output: bool
+    validate: bool
+    allow_substitution: bool
 
 
 class FurtherFields(TypedDict, total=False):

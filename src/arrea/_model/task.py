@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import IO, Any, Unpack
 
-    from arrea._model.errors import TaskError
+    from arrea._model.errors import InvalidCommand
     from arrea._model.options import TaskOptions
     from arrea._model.policy import Policy
 
@@ -117,7 +117,7 @@ class Command:
         argv: tuple[str, ...],
         settings: Settings,
         label: object = None,
-        refusal: TaskError | None = None,
+        refusal: InvalidCommand | None = None,
         direct: Direct | None = None,
     ) -> None:
         self.direct = direct

@@ -38,7 +38,7 @@ class Config:
 
     __slots__ = (
         "allowed_shells", "base_policy", "default_policy", "kill_grace_ms", "log_level", "max_commands_per_batch",
-        "max_output_bytes", "max_workers", "shell",
+        "max_output_bytes", "max_workers", "shell", "sudo_allowlist", "validation_rules",
     )  # fmt: skip
 
     def __init__(self, /, **given: object) -> None:
@@ -52,6 +52,8 @@ class Config:
         self.shell: str | None = values["shell"]
         self.allowed_shells: tuple[str, ...] = values["allowed_shells"]
         self.log_level: str = values["log_level"]
+        self.validation_rules: tuple[str, ...] = values["validation_rules"]
+        self.sudo_allowlist: tuple[str, ...] = values["sudo_allowlist"]
 
 
 class Configuration:

@@ -28,6 +28,7 @@ MOST_WORKERS = 100_000
 MOST_BYTES = 2**62
 MOST_RETRIES = 1_000_000_000
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+DEFAULT_RULES = ("no_rm_rf", "no_sudo", "no_dd", "no_mkfs", "no_fork_bomb")
 SWITCHES = {
     "true": True, "yes": True, "on": True, "1": True,
     "false": False, "no": False, "off": False, "0": False,
@@ -64,6 +65,15 @@ def read_names(text: str) -> list[str]:
     ['sh', 'bash']
     """
     return [name.strip() for name in text.split(",")]
+
+
+def read_names_or_none(text: str) -> list[str]:
+    """The same; "none" is an empty list.
+
+    >>> read_names_or_none("none"), read_names_or_none("no_dd")
+    ([], ['no_dd'])
+    """
+    return [] if text.strip() == "none" else read_names(text)
 
 
 def read_switch(text: str) -> object:
@@ -128,6 +138,24 @@ def names(value: object, key: str) -> tuple[str, ...]:
     return tuple(map(str, listed))
 
 
+def rules(value: object, key: str) -> tuple[str, ...]:
+    """Names of validation rules, or of a profile; no name at all leaves only what can't be understood refused."""
+    from arrea._prepare.validation.rules import check_names  # few say which
+
+    listed = tuple(map(plain, value)) if isinstance(value, (list, tuple)) else (None,)
+    if not all(map(_is_name, listed)):
+        raise InvalidOption(key, f"{key} must be a list of names of rules")
+    return check_names(tuple(map(str, listed)), key)
+
+
+def allowed_words(value: object, key: str) -> tuple[str, ...]:
+    """Beginnings of commands, such as "systemctl start"."""
+    listed = tuple(map(plain, value)) if isinstance(value, (list, tuple)) else (None,)
+    if not all(map(_is_name, listed)):
+        raise InvalidOption(key, f"{key} must be a list of commands, each as its first words")
+    return tuple(map(str, listed))
+
+
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and "\0" not in value and encodable(value)
 
@@ -189,6 +217,8 @@ KEYS: Mapping[str, Key] = {
     "allowed_shells": Key(("sh", "bash", "zsh", "fish", "dash"), names, read_names),
     "max_output_bytes": Key(8 * 2**20, or_none(whole(0, MOST_BYTES)), read_number),
     "log_level": Key("info", log_level, read_word),
+    "validation_rules": Key(DEFAULT_RULES, rules, read_names_or_none),
+    "sudo_allowlist": Key((), allowed_words, read_names_or_none),
 }
 
 

@@ -16,6 +16,7 @@ from arrea._model.policy import Policy, parse_policy
 from arrea._model.task import Direct, Settings, Variables
 from arrea._model.text import encodable
 from arrea._prepare.direct import Shell, plain_words
+from arrea._prepare.judging import Judge
 from arrea._prepare.shell import find_shell, silenced
 
 TYPE_CHECKING = False
@@ -26,16 +27,17 @@ if TYPE_CHECKING:
 
 TASK_OPTIONS = (
     "timeout", "policy", "shell", "cwd", "env", "inherit_env", "stdin", "max_output_bytes", "label", "inherit_output",
+    "validate", "allow_substitution",
 )  # fmt: skip
 
 
 class Options:
-    """Options of one task, checked: its `settings`, and the `shell` that would run a line.
+    """Options of one task, checked: its `settings`, the `shell` that would run a line, and who judges its command.
 
-    default_policy is for a task that names none.
+    default_policy is for a task that names none. judge: None where the caller wants no validation.
     """
 
-    __slots__ = ("_shell", "settings", "shell")
+    __slots__ = ("_shell", "judge", "settings", "shell")
 
     def __init__(self, given: Mapping[str, Any], config: Config, default_policy: Policy) -> None:
         self._shell: Shell | None = None
@@ -64,6 +66,7 @@ class Options:
         policy = parse_policy(given["policy"], config.base_policy) if "policy" in given else default_policy
         values = _variables(given.get("env"), _switch(given, "inherit_env", True))
         self.shell = find_shell(given.get("shell", config.shell), config.allowed_shells, values)
+        self.judge = _judge(given, config, self.shell)
         for name in silenced(self.shell):
             if name not in (given.get("env") or ()):
                 values.pop(name, None)
@@ -92,6 +95,11 @@ def _switch(given: Mapping[str, Any], name: str, default: bool) -> bool:
     if not isinstance(value, bool):
         raise InvalidOption(name, f"{name} must be True or False, not {shown(value)}")
     return value
+
+
+def _judge(given: Mapping[str, Any], config: Config, shell: tuple[str, ...]) -> Judge | None:
+    substitution = _switch(given, "allow_substitution", False)
+    return Judge(config, shell, allow_substitution=substitution) if _switch(given, "validate", True) else None
 
 
 def _max_output(given: Mapping[str, Any], config: Config) -> int | None:

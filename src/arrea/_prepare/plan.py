@@ -11,7 +11,14 @@ import os
 
 from arrea._model.checks import check_callback, count, known, shown
 from arrea._model.duration import parse_duration
-from arrea._model.errors import ArreaError, InvalidBatch, InvalidCommand, InvalidOption, TooManyCommands
+from arrea._model.errors import (
+    ArreaError,
+    InvalidBatch,
+    InvalidCommand,
+    InvalidOption,
+    RefusedCommand,
+    TooManyCommands,
+)
 from arrea._model.plan import Plan
 from arrea._model.task import Command, Task
 from arrea._model.text import describe, encodable, in_quotes, label_text
@@ -67,7 +74,8 @@ class Preparer:
         """A command that fails without starting."""
         text, label = _as_text(element), self._label_of(element)
         name = text if label is None else label_text(label)
-        refusal = InvalidCommand(describe(index, name), str(error), code=error.code)
+        verdict = error.verdict if isinstance(error, RefusedCommand) else None
+        refusal = InvalidCommand(describe(index, name), str(error), code=error.code, verdict=verdict)
         return Command(text, (), self._options.settings, label, refusal)
 
     def _label_of(self, element: object) -> object:
@@ -138,10 +146,14 @@ def _command(element: object, options: Options, label: object) -> Command:
     if isinstance(element, str):
         line = str.__str__(element)  # plain text: a subclass has methods of its own, which would run later
         _check_line(line)
+        if options.judge is not None:
+            options.judge.check(line)
         words = line_words(options.shell, line)
         return Command(line, words, options.settings, label, direct=options.direct(line))
     if isinstance(element, (list, tuple)):
         words = _words(element)
+        if options.judge is not None:
+            options.judge.check(words)
         return Command(" ".join(map(in_quotes, words)), words, options.settings, label)
     later = "; functions can't be run yet" if callable(element) else ""
     raise InvalidOption(

@@ -7,7 +7,7 @@ values), and the final argument vector. With --json it is an object.
 from __future__ import annotations
 
 from arrea._model.text import printable
-from arrea.cli.exit_codes import WRONG_USAGE
+from arrea.cli.exit_codes import REFUSED, WRONG_USAGE
 from arrea.cli.quoting import quoted, quoted_word
 from arrea.cli.streams import Together, tell, writing
 
@@ -30,7 +30,7 @@ def _tell_all(commands: Iterable[Command], variables: Sequence[str], told: Told,
     stdout, code = Together(), 0
     for index, command in enumerate(commands):
         if command.refusal is not None:
-            code = WRONG_USAGE
+            code = max(code, REFUSED if command.refusal.verdict else WRONG_USAGE)
             tell(f"arrea run: {printable(str(command.refusal))}")
             continue
         stdout.put(told(index, command, variables))

@@ -1,6 +1,7 @@
 """The exit code is a function of the results, and of nothing else.
 
-One command: its own code; 124 timed out; 126 found but not executable; 127 not found; 128+n killed by signal n.
+One command: its own code; 124 timed out; 126 refused, or found but not executable; 127 not found; 128+n killed by
+signal n.
 Several: 1 if any failed.
 """
 
@@ -8,13 +9,14 @@ from __future__ import annotations
 
 import errno
 
-from arrea._model.errors import ExitStatus, KilledBySignal, SpawnFailed
+from arrea._model.errors import ExitStatus, InvalidCommand, KilledBySignal, SpawnFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from arrea._model.errors import TaskError
 
 FAILED, WRONG_USAGE, TIMED_OUT, NOT_EXECUTABLE, NOT_FOUND, BY_SIGNAL = 1, 2, 124, 126, 127, 128
+REFUSED = NOT_EXECUTABLE  # as a shell says it of what it may not execute
 
 
 def exit_code(total: int, failed: int, last_error: TaskError | None) -> int:
@@ -30,6 +32,8 @@ def _own_code(error: TaskError | None) -> int:
             return int(code)
         case KilledBySignal(signal=number):
             return BY_SIGNAL + int(number)
+        case InvalidCommand() if error.verdict is not None:
+            return REFUSED
         case SpawnFailed(errno=errno.ENOENT | errno.ENOTDIR):
             return NOT_FOUND
         case SpawnFailed():  # no right to, not a program, too many arguments

@@ -53,8 +53,8 @@ class Arguments:
         return name in self._values
 
 
-def parse(words: Sequence[str], flags: Sequence[Flag]) -> Arguments:
-    """Reads the words after the sub-command. Raises `UsageError`.
+def parse(words: Sequence[str], flags: Sequence[Flag], dash: str | None = None) -> Arguments:
+    """Reads the words after the sub-command. Raises `UsageError`. dash: the flag that a lone `-` is a value of.
 
     >>> given = parse(["-p8", "--command=ls", "-q", "--", "echo", "-n"], FLAGS_OF_AN_EXAMPLE)
     >>> given.get("--parallel"), given.all("--command"), given.has("--quiet"), given.program
@@ -67,7 +67,7 @@ def parse(words: Sequence[str], flags: Sequence[Flag]) -> Arguments:
         if word == "--":
             given.program = list(rest)
             return given
-        name, value = _split(word)
+        name, value = _split(word if word != "-" or dash is None else f"{dash}=-")
         flag = known.get(name)
         if flag is None:
             raise UsageError(_unknown(word, name, flags))

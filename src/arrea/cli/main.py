@@ -13,13 +13,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("run",)
+COMMANDS = ("run", "validate")
 WRONG_USAGE = 2
 
 HELP = """\
 Arrea runs many commands at once, so that nothing hangs, nothing is lost, nothing is left running.
 
-usage: arrea run [flags] -c CMD [-c CMD ...]    run shell commands in parallel
+usage: arrea run [flags] -c CMD [-c CMD ...]         run shell commands in parallel
+       arrea validate [flags] -c CMD [-c CMD ...]    say what would be refused, and run nothing
        arrea --version
 
 `arrea run --help` shows its flags.
@@ -38,19 +39,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         from arrea._version import __version__
 
         return say(f"arrea {__version__}\n")
-    if words[:2] == ["help", "run"]:
-        return _run(["--help"])
+    if first == "help" and words[1:2] and words[1] in COMMANDS:
+        first, words = words[1], [words[1], "--help"]
     if first in ("--help", "-h", "help"):
         return say(HELP)
     if first == "run":
-        return _run(words[1:])
+        from arrea.cli.run import run
+
+        return run(words[1:])
+    if first == "validate":
+        from arrea.cli.validate import validate
+
+        return validate(words[1:])
     return _unknown(first)
-
-
-def _run(words: Sequence[str]) -> int:
-    from arrea.cli.run import run
-
-    return run(words)
 
 
 def _unknown(first: str) -> int:

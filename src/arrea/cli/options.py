@@ -74,6 +74,10 @@ def task_options(given: Arguments, engine: Engine) -> dict[str, Any]:
     for name in ("deadline", "shell", "cwd"):
         if given.has(f"--{name}"):
             options[name] = given.get(f"--{name}")
+    if given.has("--no-validate"):
+        options["validate"] = False
+    if given.has("--allow-substitution"):
+        options["allow_substitution"] = True
     if given.has("--env"):
         options["env"] = dict(_variable(text) for text in given.all("--env"))
     return options

@@ -5,7 +5,7 @@ from __future__ import annotations
 from arrea._model.errors import ArreaError, InvalidConfig, InvalidOption, NoRoom, TooManyCommands
 from arrea._model.text import printable
 from arrea.cli.batch import run_batch
-from arrea.cli.exit_codes import FAILED, WRONG_USAGE
+from arrea.cli.exit_codes import FAILED, REFUSED, WRONG_USAGE
 from arrea.cli.flags import Flag, flags_help, parse
 from arrea.cli.options import Look, batch_options, engine_of, standard_input, task_options
 from arrea.cli.sources import WrongLines, source_of
@@ -41,6 +41,8 @@ FLAGS = (
     Flag("--shell", "sh (default), bash, zsh, fish, dash, a path to one, or auto", "NAME"),
     Flag("--cwd", "directory to run in", "DIR"),
     Flag("--env", "a variable for the commands (repeatable)", "NAME=VALUE", many=True),
+    Flag("--no-validate", "run also what validation would refuse"),
+    Flag("--allow-substitution", "let $(...), backticks and <(...) pass; what is inside is judged"),
     Flag("--quiet", "no progress and no summary", short="-q"),
     Flag("--help", "this text", short="-h"),
 )  # fmt: skip
@@ -59,7 +61,7 @@ commands' output goes to stdout and stderr, each command's whole and in one piec
 {flags}
 
 exit code: 0 all succeeded; one command: its own, 124 timed out, 126 not executable, 127 not found, 128+n signal n;
-several: 1 if any failed; 2 wrong usage, nothing was started; 130 Ctrl-C.
+several: 1 if any failed; 2 wrong usage, 126 a command was refused, nothing was started; 130 Ctrl-C.
 signals: Ctrl-C ends what runs, twice kills it; Ctrl-Z stops it until we are continued; SIGUSR1 shows how things stand.
 
   arrea run -c 'make lint' -c 'make test' -p 2
@@ -79,7 +81,7 @@ def run(words: Sequence[str]) -> int:
             return say(HELP.format(flags=flags_help(FLAGS)))
         return _run(given)
     except WrongLines as error:
-        return _refused(error.lines)
+        return _refused(error.lines, REFUSED if error.refused else WRONG_USAGE)
     except NoRoom as error:
         tell(f"arrea run: could not start: {error}")
         return FAILED
@@ -93,10 +95,10 @@ def run(words: Sequence[str]) -> int:
         return FAILED
 
 
-def _refused(lines: list[str]) -> int:
+def _refused(lines: list[str], code: int = WRONG_USAGE) -> int:
     for line in lines:
         tell(f"arrea run: {printable(line)}")
-    return WRONG_USAGE
+    return code
 
 
 def _run(given: Arguments) -> int:

@@ -12,7 +12,7 @@ import os
 import stat
 
 from arrea._model.checks import shown
-from arrea._model.errors import UsageError
+from arrea._model.errors import RefusedCommand, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,18 +31,23 @@ WRONG_LINES_SHOWN = 20
 
 
 class WrongLines(UsageError):
-    """Commands that can't run; nothing was started. `lines`: what is wrong, a line for each of the first ones."""
+    """Commands that can't run; nothing was started. `lines`: what is wrong, a line for each of the first ones.
 
-    def __init__(self, lines: list[str], count: int) -> None:
+    refused: validation refuses at least one of them.
+    """
+
+    def __init__(self, lines: list[str], count: int, refused: bool) -> None:
         more = count - len(lines)
         self.lines = [*lines, f"and {more} more"] if more else lines
+        self.refused = refused
         super().__init__("; ".join(self.lines))
 
     @classmethod
     def of(cls, error: InvalidBatch, place_of: Callable[[int], str]) -> WrongLines:
         """The same from what the library says about a list."""
         wrong = [f"{place_of(index)}: {problem}" for index, problem in error.errors]
-        return cls(wrong[:WRONG_LINES_SHOWN], len(wrong))
+        refused = any(isinstance(problem, RefusedCommand) for _, problem in error.errors)
+        return cls(wrong[:WRONG_LINES_SHOWN], len(wrong), refused)
 
 
 class Source:
@@ -70,6 +75,12 @@ class Source:
     def _elements(self) -> Iterator[Element]:
         for part in self._parts:
             yield from part.elements()
+
+    def placed(self) -> Iterator[tuple[str, str | list[str] | bytes]]:
+        """Each command with its place, as messages name it. What isn't UTF-8 comes as bytes."""
+        for part in self._parts:
+            for number, command in part.numbered():
+                yield part.place(number, command), command
 
     def place_of(self, index: int) -> str:
         """How messages name an element of a list."""
@@ -117,15 +128,17 @@ class _Wrong:
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._count = 0
+        self._refused = False
 
-    def add(self, place: str, problem: str) -> None:
+    def add(self, place: str, problem: str, refused: bool = False) -> None:
         self._count += 1
+        self._refused = self._refused or refused
         if len(self._lines) < WRONG_LINES_SHOWN:
             self._lines.append(f"{place}: {problem}")
 
     def raise_if_any(self) -> None:
         if self._count:
-            raise WrongLines(self._lines, self._count)
+            raise WrongLines(self._lines, self._count, self._refused)
 
 
 def reason_of(refusal: TaskError) -> str:
@@ -148,7 +161,8 @@ class _Checking:
         for command in self._prepare(self._elements()):
             commands += 1
             if command.refusal is not None:
-                self._wrong.add(self._part.place(*self._place), reason_of(command.refusal))
+                refused = command.refusal.verdict is not None
+                self._wrong.add(self._part.place(*self._place), reason_of(command.refusal), refused)
         return commands
 
     def _elements(self) -> Iterator[Element]:
@@ -178,7 +192,7 @@ class Given:
     def check(self, prepare: Prepare, wrong: _Wrong) -> int:
         return _Checking(self, prepare, wrong).count()
 
-    def place(self, number: int, element: Element) -> str:
+    def place(self, number: int, element: Element | bytes) -> str:
         """How messages name one.
 
         >>> Given([]).place(1, "make all"), Given([]).place(1, ["make", "all"])
@@ -206,7 +220,7 @@ class File:
             raise UsageError(f"--file {self._path}: there is no command in it")
         return commands
 
-    def place(self, number: int, element: Element) -> str:
+    def place(self, number: int, element: Element | bytes) -> str:
         return f"{self._path}, line {number}"
 
 
@@ -222,10 +236,13 @@ class Incoming:
         """Nobody knows yet what will come."""
 
     def elements(self) -> Iterator[Element]:
+        for number, command in self.numbered():
+            yield command if isinstance(command, str) else self._no_text(number, command)
+
+    def numbered(self) -> Iterator[tuple[int, str | bytes]]:
         number = 1
         for lines in self._lines():
-            for at, command in commands_in(lines, number):
-                yield command if isinstance(command, str) else self._no_text(at, command)
+            yield from commands_in(lines, number)
             number += len(lines)
 
     def _no_text(self, number: int, line: bytes) -> Task:
@@ -234,8 +251,8 @@ class Incoming:
 
         return Task(line, label=f"{self._name}, line {number}: not UTF-8")  # type: ignore[arg-type]
 
-    def place(self, number: int, element: Element) -> str:
-        return self._name
+    def place(self, number: int, element: Element | bytes) -> str:
+        return f"{self._name}, line {number}"
 
     def _lines(self) -> Iterator[list[bytes]]:
         """The whole lines of what comes at once."""

@@ -1,0 +1,98 @@
+"""Whether the commands of one call may run: the rules in force, and the shell that would read a line.
+
+The grammar is that of sh and bash. Of any other shell only lines of plain words can be judged; of zsh also what
+means the same to bash.
+"""
+
+from __future__ import annotations
+
+import os
+
+from arrea._model.checks import shown
+from arrea._model.errors import InvalidOption, RefusedCommand
+from arrea._model.verdict import Verdict
+from arrea._prepare.validation.plain import PLAIN
+from arrea._prepare.validation.registered import validator_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from arrea._model.verdict import Explanation
+    from arrea._prepare.config import Config
+
+AS_BASH = ("sh", "bash", "dash", "ash", "ksh", "mksh")
+
+
+class Judge:
+    """Judges commands. `rules`: instead of those that are configured. `shell`: the words before a line."""
+
+    __slots__ = ("_shell", "_validator")
+
+    def __init__(
+        self,
+        config: Config,
+        shell: tuple[str, ...],
+        *,
+        rules: Sequence[str] | None = None,
+        allow_substitution: bool = False,
+    ) -> None:
+        names = config.validation_rules if rules is None else _names(rules)
+        self._validator = validator_of(names, allow_substitution, config.sudo_allowlist)
+        self._shell = os.path.basename(shell[0])
+
+    def check(self, command: str | Sequence[str]) -> None:
+        """Raises `RefusedCommand` for one that may not run."""
+        verdict = self.verdict(command)
+        if not verdict.allowed:
+            raise RefusedCommand(verdict)
+
+    def verdict(self, command: str | Sequence[str]) -> Verdict:
+        if not isinstance(command, str):
+            return self._validator.words(command)
+        if self._shell not in AS_BASH and (foreign := _foreign(command, self._shell)):
+            return foreign
+        return self._validator.line(command)
+
+    def explain(self, command: str | Sequence[str]) -> Explanation:
+        """The verdict, and the simple commands that were seen."""
+        explained = self._validator.explain(command)
+        return explained.of(self.verdict(command))
+
+
+def _names(rules: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(rules, str) or not all(isinstance(name, str) for name in rules):
+        raise InvalidOption("rules", f"rules must be a list of names, not {shown(rules)}")
+    return tuple(map(str.__str__, rules))
+
+
+def _foreign(line: str, shell: str) -> Verdict | None:
+    """Why this line for a shell of another grammar can't be judged; None where it can."""
+    at = len(line) - len(line.lstrip(PLAIN))
+    if shell == "zsh":
+        return _only_zsh(line)
+    if at == len(line):
+        return None
+    return _unreadable(
+        line, (at, at + 1), f"of lines for {shell} only those of plain words can be judged, and this has {line[at]!r}"
+    )
+
+
+def _only_zsh(line: str) -> Verdict | None:
+    """`=program` is that program's path; `*(e:...:)` runs what is in it."""
+    import re
+
+    found = re.search(r"(?:^|(?<=[\s;&|(]))=\w|(?<=[^\s$;&|(<>=])\((?!\))", line)
+    if found is None:
+        return None
+    return _unreadable(line, found.span(), f"{found[0]!r} means something else to zsh than to bash")
+
+
+def _unreadable(line: str, span: tuple[int, int], reason: str) -> Verdict:
+    return Verdict(
+        code="unparseable",
+        reason=reason,
+        span=span,
+        fragment=line[slice(*span)],
+        hint="give the line to sh or bash, or give the words as a list, which no shell reads",
+    )

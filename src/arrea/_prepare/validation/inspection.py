@@ -1,0 +1,349 @@
+"""Everything that a command would run: its simple commands, what they start, and what is inside of texts that are read.
+
+Given a line or an argument vector, collects `calls` in the order in which they were found, and `problems`: what
+can't be let through whatever the rules say. Depth and amount are bounded: hostile text costs no more than its length.
+"""
+
+from __future__ import annotations
+
+import re
+
+from arrea._prepare.validation.commands import Call, Frame, Stage
+from arrea._prepare.validation.grammar import first_error, parse
+from arrea._prepare.validation.interpreters import commands_in
+from arrea._prepare.validation.launchers import started
+from arrea._prepare.validation.mask import Unreadable, check_depth, mask
+from arrea._prepare.validation.names import QUIET, names
+from arrea._prepare.validation.reader import read_tree
+from arrea._prepare.validation.source import Source
+from arrea._prepare.validation.special_launchers import ELEVATORS, SHELLS
+from arrea._prepare.validation.started import Appended, Code, Input, Line, Opaque, Words
+from arrea._prepare.validation.texts import fed
+from arrea._prepare.validation.words import LOOSE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tree_sitter import Node
+
+    from arrea._model.verdict import Code as VerdictCode
+    from arrea._prepare.validation.commands import Again, Function
+    from arrea._prepare.validation.source import Span
+    from arrea._prepare.validation.started import Started
+
+MAX_LEVEL = 8  # texts inside of texts
+MAX_THROUGH = 64  # programs that start each other
+MAX_READ = 16  # times its length, and a bit, is read of a text in all
+
+_BIDIRECTIONAL = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_QUOTED_KINDS = frozenset(("raw_string", "string", "string_content", "ansi_c_string"))
+_COMMAND_VARIABLES = names(
+    """
+    PROMPT_COMMAND EDITOR VISUAL GIT_EDITOR PAGER GIT_PAGER MANPAGER GIT_SSH_COMMAND GIT_EXTERNAL_DIFF
+    GIT_SEQUENCE_EDITOR
+    RSYNC_RSH LESSOPEN LESSCLOSE BROWSER FZF_DEFAULT_COMMAND GIT_ASKPASS SSH_ASKPASS SUDO_ASKPASS PS4
+    """
+)
+
+
+class Problem:
+    """Why a command is refused without any rule."""
+
+    __slots__ = ("code", "fragment", "reason", "span")
+
+    def __init__(self, code: VerdictCode, reason: str, span: Span, fragment: str) -> None:
+        self.code = code
+        self.reason = reason
+        self.span = span
+        self.fragment = fragment
+
+
+class Inspection:
+    """One command's. allow_substitution: those that are live pass, and what is in them is judged."""
+
+    def __init__(self, text_length: int, *, allow_substitution: bool) -> None:
+        self.allow_substitution = allow_substitution
+        self.calls: list[Call] = []
+        self.problems: list[Problem] = []
+        self.functions: dict[str, Function] = {}
+        self._left = MAX_READ * (text_length + 4096)
+        self._todo: list[Call] = []
+        self._later: list[tuple[Call, Input | Appended]] = []
+
+    # ── what is given ────────────────────────────────────────────────────────────────────────────
+
+    def line(self, text: str) -> None:
+        """Everything that a shell would run for this text."""
+        self._read(text, None, None, guess=False)
+        self._run()
+
+    def vector(self, words: Sequence[str], source: Source, places: Sequence[Span]) -> None:
+        """Everything that these words would run, without a shell before them."""
+        call = Call(source, Frame())
+        call.words, call.places = words, places
+        self._todo.append(call)
+        self._run()
+
+    def _run(self) -> None:
+        """Calls first; what depends on the output of others once all of those are known."""
+        while self._todo or self._later:
+            while self._todo:
+                call = self._todo.pop()
+                self.calls.append(call)
+                self._look_at(call)
+            later, self._later = self._later, []
+            for call, piece in later:
+                self._feed(call, piece)
+
+    # ── one call ─────────────────────────────────────────────────────────────────────────────────
+
+    def _look_at(self, call: Call) -> None:
+        for name, value in call.assignments:
+            if name in _COMMAND_VARIABLES:
+                self._read(value, call, call.span(), guess=True, name=f"{name}=")
+        name = call.name
+        if name is None:
+            self._unknown_name(call)
+        elif name:
+            any_started = False
+            for piece in started(call, name):
+                any_started = True
+                self._take(call, name, piece)
+            if not any_started and not call.guess and name not in QUIET:
+                self._suspect(call, name)
+
+    def _unknown_name(self, call: Call) -> None:
+        if not call.guess:
+            self._add("unparseable", "the name of a command exists only at run time", call, 0, 0)
+        self._suspect(call, "?")
+
+    def _suspect(self, call: Call, name: str) -> None:
+        """A program that nothing is known of may start what its words look like."""
+        for at, word in enumerate(call.words[1:], 1):
+            last = word.rpartition("/")[2]
+            follows = call.words[at + 1][:1] == "-" if at + 1 < len(call.words) else False
+            if last in ("rm", "grm", "dd") or (last in SHELLS and follows):
+                self._start(call, name, Words(at, call.words[at:]), guess=True)
+                return
+
+    def _take(self, call: Call, name: str, piece: Started) -> None:
+        if isinstance(piece, Words):
+            if name in ELEVATORS:
+                call.behind = piece.words
+            self._start(call, name, piece)
+        elif isinstance(piece, Line):
+            self._read(piece.text, call, call.span(piece.first, piece.last), guess=piece.guess, name=name)
+        elif isinstance(piece, Code):
+            self._code(call, name, piece, call.span(piece.first, piece.first))
+        elif isinstance(piece, Opaque):
+            if not call.guess:
+                self._add("unparseable", piece.reason, call, piece.first, piece.first)
+        else:
+            self._later.append((call, piece))
+
+    def _start(self, call: Call, name: str, piece: Words, *, guess: bool = False) -> None:
+        """The command that a launcher starts, in its place."""
+        if len(call.through) >= MAX_THROUGH:
+            self._add("too_deep", f"more than {MAX_THROUGH} programs that start each other", call, 0, 0)
+            return
+        inner = self._inherit(Call(call.source, Frame(feed=call.feed, out=call.out)), call, name, guess=guess)
+        inner.words = piece.words
+        places = call.places[piece.first : piece.first + len(piece.words)]
+        inner.places = [*places, *[call.places[-1]] * (len(piece.words) - len(places))]
+        shift = piece.first
+        inner.stages = {at - shift: stage for at, stage in call.stages.items() if at >= shift}
+        if inner.out is not None:
+            inner.out.calls.append(inner)
+        self._todo.append(inner)
+
+    def _inherit(self, inner: Call, call: Call, name: str, *, guess: bool) -> Call:
+        inner.through = (*call.through, name, *inner.through)
+        inner.function = inner.function or call.function
+        inner.forks = inner.forks or call.forks
+        inner.guess = inner.guess or call.guess or guess
+        inner.level = call.level
+        return inner
+
+    def _code(self, call: Call, name: str, piece: Code, span: Span) -> None:
+        commands, decodes = commands_in(piece.text, piece.language)
+        if decodes and not call.guess:
+            self._add("unparseable", f"code that runs what {decodes} hides", call, piece.first, piece.first)
+        for words in commands:
+            if len(words) > 1:
+                copies = Words(piece.first, words)
+                self._start(call, name, copies, guess=True)
+                self._todo[-1].places = [call.places[piece.first]] * len(words)
+            else:
+                self._read(words[0], call, span, guess=True, name=name)
+
+    # ── what is read from elsewhere ──────────────────────────────────────────────────────────────
+
+    def _feed(self, call: Call, piece: Input | Appended) -> None:
+        name = call.name or "?"
+        if isinstance(piece, Appended):
+            arriving = fed(call.feed, self.functions)
+            more = arriving.text.split() if arriving.text is not None else [LOOSE]
+            self._start(call, name, Words(piece.first, [*call.words[piece.first :], *more]))
+            return
+        at = piece.first or 0
+        feed = call.feed if piece.first is None else call.stages[at]
+        arriving = fed(feed, self.functions)
+        span = arriving.span or call.span(at, at)
+        if arriving.changed_by:
+            if piece.language is None and not call.guess:
+                reason = f"{name} would run what {arriving.changed_by} makes of a text"
+                self._add("unparseable", reason, call, at, at)
+        elif arriving.text is None:
+            call.reads_unknown = isinstance(feed, Stage)
+        elif piece.language is None:
+            self._read(arriving.text, call, span, guess=call.guess, name=name)
+        else:
+            self._code(call, name, Code(arriving.text, piece.language, at), span)
+
+    # ── text ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _read(
+        self, text: str, call: Call | None, within: Span | None, *, guess: bool, name: str = ""
+    ) -> None:
+        """A text that a shell reads, as the words of `call` hold it; None for the line itself."""
+        before = len(self.problems)
+        level = 0
+        frame = Frame()
+        if call is not None:
+            level = call.level + 1
+            frame = Frame(feed=call.feed, out=call.out)
+            guess = guess or call.guess
+        source = Source(text, within)
+        for inner in reversed(self._calls_in(text, source, frame, level)):
+            if call is not None:
+                self._inherit(inner, call, name, guess=guess)
+            inner.level = level
+            self._todo.append(inner)
+        if guess:
+            del self.problems[before:]
+
+    def _calls_in(self, text: str, source: Source, frame: Frame, level: int) -> list[Call]:
+        try:
+            return self._understood(text, source, frame, level)
+        except Unreadable as error:
+            start = error.at or 0
+            end = len(source.chars) if error.at is None else min(start + 1, len(source.chars))
+            fragment = source.text(start, min(start + 40, len(source.chars)))
+            self.problems.append(Problem(error.code, str(error), source.span(start, end), fragment))
+            return []
+
+    def _understood(self, text: str, source: Source, frame: Frame, level: int) -> list[Call]:
+        """The calls in a text. Raises `Unreadable`."""
+        self._left -= len(text)
+        if level > MAX_LEVEL or self._left < 0:
+            raise Unreadable("texts inside of texts, too many to read", code="too_deep")
+        if self._bad_characters(text, source):
+            return []
+        check_depth(source.chars)
+        mask(source)
+        root = _tree(source)
+        if "\r" in text and self._bad_returns(source, root):
+            return []
+        reading = read_tree(source, root, frame)
+        if reading.substitution is not None and not self.allow_substitution:
+            start, end = reading.substitution
+            span, fragment = source.span(start, end), source.text(start, min(end, start + 80))
+            self.problems.append(Problem("possible_injection", "a live substitution", span, fragment))
+        self.functions.update(reading.functions)
+        calls = reading.calls
+        for again in reading.again:
+            calls += self._again(again, level + 1)
+        return calls + self._as_dash_reads(text, source, frame)
+
+    def _again(self, again: Again, level: int) -> list[Call]:
+        source = Source(again.text, again.span)
+        if not again.guess:
+            return self._understood(again.text, source, again.frame, level)
+        before = len(self.problems)
+        calls = self._calls_in(again.text, source, again.frame, level)
+        del self.problems[before:]
+        for call in calls:
+            call.guess = True
+        return calls
+
+    def _as_dash_reads(self, text: str, source: Source, frame: Frame) -> list[Call]:
+        """For dash `$'...'` has no escapes, so it ends at another quote than for bash."""
+        if "$'" not in text or "\\'" not in text:
+            return []
+        other = Source(text.replace("$'", "_'"), source.within or source.span(0, len(source.chars)))
+        try:
+            mask(other)
+            return read_tree(other, _tree(other), frame).calls
+        except Unreadable:
+            if "\n" in text:  # it would run what stands in the lines before
+                raise Unreadable("a quote that bash and other shells end at different places") from None
+            return []
+
+    # ── characters ───────────────────────────────────────────────────────────────────────────────
+
+    def _bad_characters(self, text: str, source: Source) -> bool:
+        found = _bad_character(text)
+        if found is not None:
+            what, at = found
+            span = source.within or (at, at + 1)
+            self.problems.append(Problem("possible_injection", what, span, ascii(text[at])[1:-1]))
+        return found is not None
+
+    def _bad_returns(self, source: Source, root: Node) -> bool:
+        at = source.chars.find("\r")
+        while at >= 0:
+            if not _is_quoted(source, root, at):
+                self.problems.append(
+                    Problem(
+                        "possible_injection",
+                        "a carriage return outside of quotes",
+                        source.span(at, at + 1),
+                        "\\r",
+                    )
+                )
+                return True
+            at = source.chars.find("\r", at + 1)
+        return False
+
+    def _add(self, code: VerdictCode, reason: str, call: Call, first: int, last: int) -> None:
+        self.problems.append(Problem(code, reason, call.span(first, last), call.fragment(first, last)[:80]))
+
+
+def _tree(source: Source) -> Node:
+    root = parse(source.masked.encode("latin-1"))
+    if root is None:
+        mask(source, gaps=True)
+        root = parse(source.masked.encode("latin-1"))
+    if root is None:
+        place = first_error(source.masked.encode("latin-1"))
+        raise Unreadable("a syntax error", place[0] if place else None)
+    return root
+
+
+def _bad_character(text: str) -> tuple[str, int] | None:
+    if "\0" in text:
+        return "a NUL character", text.index("\0")
+    if text.isascii():
+        return None
+    if found := _BIDIRECTIONAL.search(text):
+        return "a character that changes the direction of what follows", found.start()
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return "half of a character (a lone surrogate)", error.start
+    return None
+
+
+def _is_quoted(source: Source, root: Node, at: int) -> bool:
+    if any(here.start <= at < here.end for here in source.heres.values()):
+        return True
+    node = root.descendant_for_byte_range(at, at + 1)
+    while node is not None:
+        kind = node.type
+        if kind in _QUOTED_KINDS:
+            return True
+        if kind in ("command_substitution", "process_substitution", "expansion"):
+            return False
+        node = node.parent
+    return False

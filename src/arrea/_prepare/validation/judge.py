@@ -1,0 +1,199 @@
+"""The verdict on one command that isn't plain: limits, what is in it, then the rules. Imported on first use."""
+
+from __future__ import annotations
+
+from arrea._model.simple_command import SimpleCommand
+from arrea._model.text import printable
+from arrea._model.verdict import ALLOWED, Verdict
+from arrea._prepare.validation.bombs import mark_bombs
+from arrea._prepare.validation.commands import name_of
+from arrea._prepare.validation.inspection import Inspection, Problem
+from arrea._prepare.validation.plain import KEYWORDS
+from arrea._prepare.validation.rules import RULES
+from arrea._prepare.validation.source import Source
+from arrea._prepare.validation.special_launchers import ELEVATORS, is_assignment
+from arrea._prepare.validation.words import GLOB, UNKNOWN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from arrea._prepare.validation.commands import Call
+    from arrea._prepare.validation.rules import Rule
+    from arrea._prepare.validation.source import Span
+    from arrea._prepare.validation.validator import Options, UserRule
+
+_HINTS = {
+    "possible_injection": "put it in single quotes if it is only text; "
+    "allow_substitution lets substitutions pass and judges what is in them",
+    "unparseable": "write it out, or give the words as a list, which no shell reads",
+    "too_deep": "put it into a script of its own and run that",
+}
+_ORDER = ("possible_injection", "dangerous_command", "too_deep", "unparseable")
+_SAFE_PATHS = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin")
+_AS_LINE = ("-s", "-i", "--shell", "--login")  # `sudo` gives the words to a shell
+
+
+def judge_line(text: str, options: Options, *, plain: bool) -> Verdict:
+    """The verdict on a shell line. plain: it has only characters that mean themselves."""
+    return _judge(inspect_line(text, options, plain=plain), options)
+
+
+def judge_words(words: Sequence[str], options: Options) -> Verdict:
+    """The verdict on an argument vector; places are those in the words joined by blanks."""
+    return _judge(inspect_words(words, options), options)
+
+
+def inspect_line(text: str, options: Options, *, plain: bool) -> Inspection:
+    inspection = Inspection(len(text), allow_substitution=options.allow_substitution)
+    words = text.split(" ") if plain else []
+    if not plain or not KEYWORDS.isdisjoint(words):
+        inspection.line(text)
+        return inspection
+    _add_words(inspection, Source(text), words, skip_assignments=True)
+    return inspection
+
+
+def inspect_words(words: Sequence[str], options: Options) -> Inspection:
+    inspection = Inspection(sum(map(len, words)), allow_substitution=options.allow_substitution)
+    _add_words(
+        inspection, Source(" ".join(words).encode("utf-8", "replace").decode()), words, skip_assignments=False
+    )
+    return inspection
+
+
+def _add_words(
+    inspection: Inspection, source: Source, words: Sequence[str], *, skip_assignments: bool
+) -> None:
+    kept: list[str] = []
+    places: list[Span] = []
+    at = 0
+    for word in words:
+        if (word or not skip_assignments) and (kept or not skip_assignments or not is_assignment(word)):
+            kept.append(word)
+            places.append((at, at + len(word)))
+        at += len(word) + 1
+    if kept:
+        inspection.vector(kept, source, places)
+
+
+def _judge(inspection: Inspection, options: Options) -> Verdict:
+    first = {problem.code: problem for problem in reversed(inspection.problems)}
+    if problem := first.get("possible_injection"):
+        return _refused(problem)
+    mark_bombs(inspection.calls, inspection.functions)
+    verdict = _by_rules(inspection.calls, options)
+    if verdict is not None:
+        return verdict
+    if problem := first.get("too_deep") or first.get("unparseable"):
+        return _refused(problem)
+    verdict = _by_user_rules(inspection.calls, options.user_rules)
+    return ALLOWED if verdict is None else verdict
+
+
+def _refused(problem: Problem) -> Verdict:
+    return Verdict(
+        code=problem.code,
+        reason=f"{problem.reason}: {shown(problem.fragment)}" if problem.fragment else problem.reason,
+        span=problem.span,
+        fragment=problem.fragment,
+        hint=_HINTS[problem.code],
+    )
+
+
+def shown(fragment: str) -> str:
+    return repr(fragment if len(fragment) <= 60 else fragment[:57] + "...")
+
+
+# ── rules ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _by_rules(calls: Sequence[Call], options: Options) -> Verdict | None:
+    named = [(name, call) for call in calls if (name := call.name) is not None]
+    for rule_name in options.rules:
+        rule = RULES[rule_name]
+        for name, call in named:
+            if rule.concerns(name) and not (name in ELEVATORS and _is_exempt(call, options.sudo_allowlist)):
+                found = rule.find(call)
+                if found is not None:
+                    return _dangerous(rule_name, rule, call, *found)
+    return None
+
+
+def _is_exempt(call: Call, allowlist: Sequence[tuple[str, ...]]) -> bool:
+    """The words behind this `sudo` begin with allowed ones, all known."""
+    behind = call.behind
+    before = call.words[1 : len(call.words) - len(behind)]
+    if not behind or any(is_assignment(word) or word in _AS_LINE for word in before):
+        return False
+    path, _, name = behind[0].rpartition("/")
+    names = (behind[0], name) if path in _SAFE_PATHS else (behind[0],)
+    return any((name, *behind[1 : len(allowed)]) == allowed for allowed in allowlist for name in names)
+
+
+def _dangerous(rule_name: str, rule: Rule, call: Call, first: int, last: int) -> Verdict:
+    span, fragment = call.span(first, last), call.fragment(first, last)
+    if rule_name == "no_fork_bomb" and call.bomb is not None:
+        span, fragment = call.bomb.span, call.bomb.fragment
+    via = f", started by {printable(' '.join(call.through)[:60])}" if call.through else ""
+    return Verdict(
+        code="dangerous_command",
+        rule=rule_name,
+        reason=f"{shown(fragment)} {rule.what}{via}",
+        span=span,
+        fragment=fragment,
+        hint=f"{rule.hint}; or leave {rule_name} out of the rules; or run it unvalidated",
+    )
+
+
+# ── users' own rules ─────────────────────────────────────────────────────────────────────────────
+
+
+def _by_user_rules(calls: Sequence[Call], rules: Sequence[tuple[str, UserRule]]) -> Verdict | None:
+    for name, rule in rules:
+        for call in calls:
+            if not call.guess and (verdict := _ask(name, rule, call)) is not None:
+                return verdict
+    return None
+
+
+def _ask(name: str, rule: UserRule, call: Call) -> Verdict | None:
+    try:
+        answer = rule(public(call))
+    except Exception as error:  # noqa: BLE001 - whatever a user's rule raises is a refusal, and is told
+        return _failed(name, call, f"raised {type(error).__name__}")
+    if answer is None:
+        return None
+    if not isinstance(answer, str):
+        return _failed(name, call, f"returned {type(answer).__name__}, not a text or None")
+    return Verdict(
+        code="dangerous_command",
+        rule=name,
+        reason=printable(answer) or "refused without a reason",
+        span=call.span(),
+        fragment=call.fragment(),
+        hint=f"it is a rule of your own, {printable(name)}",
+    )
+
+
+def _failed(name: str, call: Call, what: str) -> Verdict:
+    return Verdict(
+        code="rule_failed", rule=name, reason=f"the rule {printable(name)} {what}", span=call.span(),
+        fragment=call.fragment(), hint="repair the rule: what can't be judged is refused",
+    )  # fmt: skip
+
+
+def public(call: Call) -> SimpleCommand:
+    """A call as users see it."""
+    return SimpleCommand(
+        name_of(call.words[0]) if call.words else None,
+        tuple(map(_known, call.words)),
+        assignments=tuple((name, _known(value)) for name, value in call.assignments),
+        redirects=tuple((operator, _known(target)) for operator, target in call.redirects),
+        span=call.span(),
+        through=call.through,
+    )
+
+
+def _known(word: str) -> str | None:
+    return None if any(mark in word for mark in UNKNOWN) else word.replace(GLOB, "")

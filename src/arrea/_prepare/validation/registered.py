@@ -1,0 +1,47 @@
+"""The rules that users registered by name, and the validators that calls with the same settings share."""
+
+from __future__ import annotations
+
+from arrea._prepare.validation.validator import Validator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from arrea._prepare.validation.validator import UserRule
+
+MOST_KEPT = 64
+
+_user_rules: dict[str, UserRule] = {}
+_validators: dict[tuple[tuple[str, ...], bool, tuple[str, ...]], Validator] = {}
+
+
+def validator_of(
+    rules: tuple[str, ...], allow_substitution: bool, sudo_allowlist: tuple[str, ...]
+) -> Validator:
+    """The one for these settings. Raises `InvalidOption` for a rule that doesn't exist."""
+    key = (rules, allow_substitution, sudo_allowlist)
+    return _validators.get(key) or _remember(key)
+
+
+def _remember(key: tuple[tuple[str, ...], bool, tuple[str, ...]]) -> Validator:
+    rules, allow_substitution, sudo_allowlist = key
+    if len(_validators) >= MOST_KEPT:
+        _validators.clear()
+    own = {name: _user_rules[name] for name in rules if name in _user_rules}
+    validator = Validator(
+        rules, allow_substitution=allow_substitution, sudo_allowlist=sudo_allowlist, user_rules=own
+    )
+    _validators[key] = validator
+    return validator
+
+
+def add_rule(name: str, rule: UserRule) -> None:
+    """From now on `validation_rules` may name it. One of that name takes the place of the one before."""
+    Validator((), user_rules={name: rule})  # raises for a name that is taken, or what is no function
+    _user_rules[name] = rule
+    _validators.clear()
+
+
+def remove_rule(name: str) -> None:
+    """Forgets it; a call whose `validation_rules` still names it is refused."""
+    if _user_rules.pop(name, None) is not None:
+        _validators.clear()

@@ -1,0 +1,251 @@
+"""Programs that start others in ways of their own, a function each: shells, `env`, `sudo`, `xargs`, `parallel`, ..."""
+
+from __future__ import annotations
+
+import re
+
+from arrea._prepare.validation.names import names
+from arrea._prepare.validation.started import Appended, Input, Line, Opaque, Words
+from arrea._prepare.validation.words import GLOB, QUOTED, UNKNOWN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from arrea._prepare.validation.commands import Call
+    from arrea._prepare.validation.started import Started
+
+SHELLS = names(
+    """
+    sh bash dash ash zsh ksh ksh93 mksh lksh pdksh posh yash rbash rksh fish csh tcsh hush oksh rzsh
+    """
+)
+ELEVATORS = ("sudo", "doas", "pkexec", "run0", "sudoedit")
+MAX_JOBS = 256  # of `parallel command ::: a b c` that are looked at
+
+
+def line_in(call: Call, text: str, at: int, *, guess: bool = False) -> Iterator[Started]:
+    """A word that a shell reads: its text; the output of the substitution that it is; or nothing that is known."""
+    if text and not text.strip(UNKNOWN):
+        yield Input(first=at) if at in call.stages else Opaque("its text exists only at run time", at)
+    else:
+        yield Line(text.replace(GLOB, ""), at, guess=guess)
+
+
+def is_assignment(word: str) -> bool:
+    name, equals, _ = word.partition("=")
+    return bool(equals) and name.isidentifier()
+
+
+_SHELL_VALUES = frozenset(
+    ("-o", "+o", "-O", "+O", "--rcfile", "--init-file", "--init-command", "-C", "--emulate")
+)
+_STDIN = frozenset(("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "-"))
+
+
+def shell(call: Call, first: int = 1) -> Iterator[Started]:
+    """`sh -c TEXT`, `sh FILE`, or a shell that reads its input."""
+    words = call.words
+    text_follows = reads_input = False
+    at = first
+    while at < len(words) and words[at][:1] in ("-", "+") and len(words[at]) > 1:
+        word = words[at]
+        at += 1
+        if word == "--":
+            break
+        if word[:2] == "--":
+            name, equals, value = word.partition("=")
+            if name in ("--command", "--init-command"):
+                yield from line_in(
+                    call, value if equals else words[at] if at < len(words) else "", at - bool(equals)
+                )
+                return
+            at += name in _SHELL_VALUES and not equals
+        else:
+            text_follows = text_follows or (word[0] == "-" and "c" in word)
+            reads_input = reads_input or (word[0] == "-" and "s" in word)
+            at += word[-1] in "oO"
+    if text_follows:
+        if at < len(words):
+            yield from line_in(call, words[at], at)
+        return
+    if first > 1:  # only its `-c` was asked for
+        return
+    if at >= len(words) or reads_input or words[at] in _STDIN:
+        yield Input()
+    elif at in call.stages:
+        yield Input(first=at)
+
+
+def _source(call: Call) -> Iterator[Started]:
+    """`. FILE`: only what is no file is read."""
+    if len(call.words) > 1:
+        if call.words[1] in _STDIN:
+            yield Input()
+        elif 1 in call.stages:
+            yield Input(first=1)
+
+
+def _eval(call: Call) -> Iterator[Started]:
+    words = call.words[1:]
+    first = 2 if words[:1] == ["--"] else 1
+    if len(call.words) == first + 1:
+        yield from line_in(call, call.words[first], first)
+    elif len(call.words) > first:
+        yield Line(" ".join(call.words[first:]).replace(GLOB, ""), first, len(call.words) - 1)
+
+
+def _trap(call: Call) -> Iterator[Started]:
+    at = 2 if call.words[1:2] == ["--"] else 1
+    if len(call.words) > at + 1 and call.words[at] != "-":
+        yield from line_in(call, call.words[at], at)
+
+
+def _alias(call: Call) -> Iterator[Started]:
+    for at, word in enumerate(call.words[1:], 1):
+        name, equals, value = word.partition("=")
+        if equals and name[:1] != "-" and value:
+            yield Line(value.replace(GLOB, ""), at, guess=True)
+
+
+_ENV_VALUES = frozenset(("-u", "--unset", "-C", "--chdir", "-a", "--argv0"))
+
+
+def _env(call: Call) -> Iterator[Started]:
+    words = list(call.words)
+    at = 1
+    while at < len(words):
+        word = words[at]
+        if word in ("-S", "--split-string") and at + 1 < len(words):
+            yield Line(" ".join(["env", *words[at + 1 :]]), at + 1, len(words) - 1)
+            return
+        if found := re.match(r"(?:-[iv0]*S|--split-string=)(.+)", word, re.DOTALL):
+            yield Line(" ".join(["env", found[1], *words[at + 1 :]]), at, len(words) - 1)
+            return
+        if word in _ENV_VALUES:
+            at += 1
+        elif not (word[:1] == "-" or is_assignment(word) or ("=" in word and word[:1] != "=")):
+            break
+        at += 1
+    if at < len(words):
+        yield Words(at, words[at:])
+
+
+_SUDO_VALUES = names(
+    """
+    -u --user -g --group -p --prompt -C --close-from -D --chdir -h --host -R --chroot -T --command-timeout -r --role -t
+    --type -U --other-user -a
+    """
+)
+
+
+def _elevator(call: Call) -> Iterator[Started]:
+    """`sudo [options] [NAME=value] command`; `sudo -s` and `sudo -i` without one read their input."""
+    words = call.words
+    at, shell = 1, False
+    while at < len(words):
+        word = words[at]
+        if word == "--":
+            at += 1
+            break
+        if word in _SUDO_VALUES:
+            at += 1
+        elif word[:1] == "-" and len(word) > 1:
+            if word in ("-e", "--edit", "-l", "-v", "-K", "-k", "-V"):
+                return
+            shell = shell or word in ("-s", "-i", "--shell", "--login")
+        elif not is_assignment(word):
+            break
+        at += 1
+    if at < len(words):
+        yield Words(at, words[at:])
+        if shell:
+            yield Line(" ".join(words[at:]), at, len(words) - 1, guess=True)
+    elif shell:
+        yield Input()
+
+
+_XARGS_VALUES = names(
+    """
+    -n --max-args -P --max-procs -L --max-lines -d --delimiter -a --arg-file -E -s --max-chars -R -S -J
+    """
+)
+
+
+def _xargs(call: Call) -> Iterator[Started]:
+    """The command gets more words from the input: at its end, or in place of what `-I` names."""
+    words = list(call.words)
+    at, place = 1, ""
+    while at < len(words):
+        word = words[at]
+        if word == "--":
+            at += 1
+            break
+        if word in ("-I", "-J") and at + 1 < len(words):
+            at += 1
+            place = words[at]
+        elif word.startswith(("-I", "--replace=", "-J")) or (word.startswith("-i") and len(word) > 2):
+            place = word.partition("=")[2] if word[1] == "-" else word[2:]
+        elif word in ("-i", "--replace"):
+            place = "{}"
+        elif word in _XARGS_VALUES:
+            at += 1
+        elif word[:1] != "-":
+            break
+        at += 1
+    if at < len(words):
+        yield Words(at, [word.replace(place, QUOTED) for word in words[at:]]) if place else Appended(at)
+
+
+_PARALLEL_VALUES = names(
+    """
+    -j --jobs -n -N --max-args -L -l -P --timeout --delay --retries --joblog -S --sshlogin --results -a --arg-file -I
+    --colsep -C --tmpdir --halt --load --memfree --nice --tagstring -s --workdir --wd --env --basefile --bf -E -d
+    --delimiter --block --recstart --recend --transferfile --return --rpl --tempdir
+    """
+)
+
+
+def _parallel(call: Call) -> Iterator[Started]:
+    """`parallel [options] command ::: arguments`; without a command the arguments, or the input, are commands."""
+    words = call.words
+    at = 1
+    while at < len(words) and words[at][:1] == "-" and words[at] != "--":
+        at += 2 if words[at] in _PARALLEL_VALUES else 1
+    at += words[at : at + 1] == ["--"]
+    end = next((index for index in range(at, len(words)) if words[index].startswith(":::")), len(words))
+    given = [index for index in range(end, len(words)) if not words[index].startswith(":::")]
+    from_files = "::::" in words[end:]
+    if at < end:
+        known = [words[index] for index in given[:MAX_JOBS]] if not from_files else []
+        text = " ".join(words[at:end])
+        for argument in known or [QUOTED]:
+            yield Line(_job(text, argument), at, end - 1)
+    elif given and not from_files:
+        for index in given:
+            yield from line_in(call, words[index], index)
+    else:
+        yield Input()
+
+
+_PLACE = re.compile(r"\{(?:\.|/|//|/\.|#|%|-?\d+|=.*?=)?\}")
+
+
+def _job(text: str, argument: str) -> str:
+    line = _PLACE.sub(argument.replace("\\", r"\\"), text)
+    return line if line != text else f"{text} {argument}"
+
+
+SPECIAL: dict[str, Callable[[Call], Iterator[Started]]] = {
+    ".": _source,
+    "source": _source,
+    "eval": _eval,
+    "trap": _trap,
+    "alias": _alias,
+    "env": _env,
+    "genv": _env,
+    **dict.fromkeys(ELEVATORS, _elevator),
+    "xargs": _xargs,
+    "gxargs": _xargs,
+    "parallel": _parallel,
+}

@@ -1,0 +1,212 @@
+"""Whether a command may run: the only door to validation. Plain lines are answered here; others import the rest.
+
+>>> validator = Validator()
+>>> validator.line("make -j4").allowed, validator.line("rm -rf /").fragment
+(True, 'rm -rf')
+"""
+
+from __future__ import annotations
+
+from arrea._model.verdict import ALLOWED, Verdict
+from arrea._prepare.validation.plain import HEADS, KEYWORDS, NEEDLES, PLAIN, STRICT_HEADS, VERBS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from arrea._model.simple_command import SimpleCommand
+
+    UserRule = Callable[[SimpleCommand], str | None]
+
+DEFAULT_RULES = ("no_rm_rf", "no_sudo", "no_dd", "no_mkfs", "no_fork_bomb")
+MAX_BYTES = 65_536
+MAX_QUICK_WORDS = 64  # more might be more programs that start each other than are followed
+
+
+class Options:
+    """What a validator was given, checked. `rules` are those of the table, in its order."""
+
+    __slots__ = ("allow_substitution", "rules", "sudo_allowlist", "user_rules")
+
+    def __init__(
+        self,
+        rules: tuple[str, ...],
+        allow_substitution: bool,
+        sudo_allowlist: tuple[tuple[str, ...], ...],
+        user_rules: tuple[tuple[str, UserRule], ...],
+    ) -> None:
+        self.rules = rules
+        self.allow_substitution = allow_substitution
+        self.sudo_allowlist = sudo_allowlist
+        self.user_rules = user_rules
+
+
+class Validator:
+    """Judges commands by the same rules, as many as come. May be used by several threads.
+
+    rules: names of rules; "strict" stands for all of them. allow_substitution: `$(...)` and its like may be live;
+    what is in them is judged. sudo_allowlist: the beginnings of commands, as "systemctl start", that `sudo` may run.
+    user_rules: further rules by name; each gets every `SimpleCommand` and answers with a reason to refuse it, or None.
+
+    Raises `InvalidOption` for an unknown rule, or options of another kind.
+    """
+
+    __slots__ = ("_heads", "_max_bytes", "_options", "_quick", "_strict")
+
+    def __init__(
+        self,
+        rules: Sequence[str] = DEFAULT_RULES,
+        *,
+        allow_substitution: bool = False,
+        sudo_allowlist: Sequence[str] = (),
+        user_rules: Mapping[str, UserRule] | None = None,
+        _max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._options = _checked(rules, allow_substitution, sudo_allowlist, user_rules)
+        self._strict = any(rule not in DEFAULT_RULES for rule in self._options.rules)
+        self._heads = STRICT_HEADS | HEADS if self._strict else HEADS
+        self._quick = not self._options.user_rules
+        self._max_bytes = _max_bytes
+
+    def line(self, text: str) -> Verdict:
+        """The verdict on a shell line. Never raises for a text; `InvalidOption` for anything else."""
+        try:
+            plain = not text.strip(PLAIN)
+        except (AttributeError, TypeError):
+            raise _wrong_type("command", "text", text) from None
+        if plain and self._quick and len(text) <= self._max_bytes and self._is_harmless(text):
+            return ALLOWED
+        refused = self._refused_at_once(text)
+        if refused is not None:
+            return refused
+        from arrea._prepare.validation.judge import judge_line
+
+        return judge_line(text, self._options, plain=plain)
+
+    def _is_harmless(self, text: str) -> bool:
+        """Whether plain words are neither watched verbs nor behind a program that starts others."""
+        words = text.split()
+        if not words:
+            return False
+        name = words[0]
+        if "/" in name:
+            name = name.rpartition("/")[2]
+        if (
+            name in self._heads or "=" in name or name.rstrip("0123456789.-") in self._heads
+        ):  # as in python3.11
+            return not self._strict and self._has_no_verb(text, words)
+        return VERBS.isdisjoint(words) and "/rm" not in text and "/dd" not in text and name[:5] != "mkfs."
+
+    def _has_no_verb(self, text: str, words: list[str]) -> bool:
+        """Whatever plain words start, it is made of them: without a verb in them there is nothing to find."""
+        return (
+            len(words) <= MAX_QUICK_WORDS
+            and KEYWORDS.isdisjoint(words)
+            and not any(needle in text for needle in NEEDLES)
+        )
+
+    def words(self, argv: Sequence[str]) -> Verdict:
+        """The verdict on an argument vector. Spans are places in its words joined by blanks."""
+        if not isinstance(argv, list | tuple) or not all(isinstance(word, str) for word in argv):
+            raise _wrong_type("command", "a list of texts", argv)
+        words = tuple(argv)
+        if not words or not words[0]:
+            return _empty()
+        refused = self._bad_words(words)
+        if refused is not None:
+            return refused
+        from arrea._prepare.validation.judge import judge_words
+
+        return judge_words(words, self._options)
+
+    def _refused_at_once(self, text: str) -> Verdict | None:
+        if not text or text.isspace():
+            return _empty()
+        length = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        return _too_long(length, self._max_bytes, len(text)) if length > self._max_bytes else None
+
+    def _bad_words(self, words: tuple[str, ...]) -> Verdict | None:
+        at = 0
+        for word in words:
+            if (bad := _bad_character(word)) is not None:
+                index, what = bad
+                return Verdict(
+                    code="possible_injection",
+                    reason=f"{what} in an argument, which no program can be given",
+                    span=(at + index, at + index + 1),
+                    fragment=ascii(word[index])[1:-1],
+                    hint="leave it out, or put it into a file",
+                )
+            at += len(word) + 1
+        return None
+
+    def explain(self, text: str) -> Explanation:
+        """The verdict, and every simple command that was seen: for people who ask why."""
+        from arrea._prepare.validation.judge import inspect_line, public
+
+        verdict = self.line(text)
+        if verdict.code in ("empty_command", "command_too_long"):
+            return Explanation(verdict, ())
+        inspection = inspect_line(text, self._options, plain=not text.strip(PLAIN))
+        calls = [call for call in inspection.calls if call.words]
+        return Explanation(verdict, tuple(map(public, calls)))
+
+
+class Explanation:
+    """verdict: as `Validator.line` gives it. commands: all that were seen, in the order of the text where it is one."""
+
+    __slots__ = ("commands", "verdict")
+
+    def __init__(self, verdict: Verdict, commands: tuple[SimpleCommand, ...]) -> None:
+        self.verdict = verdict
+        self.commands = commands
+
+
+def _checked(
+    rules: Sequence[str],
+    allow_substitution: bool,
+    sudo_allowlist: Sequence[str],
+    user_rules: Mapping[str, UserRule] | None,
+) -> Options:
+    """The options that most validators have need no check, and no import."""
+    if (
+        rules == DEFAULT_RULES
+        and sudo_allowlist == ()
+        and user_rules is None
+        and allow_substitution in (False, True)
+    ):
+        return Options(DEFAULT_RULES, allow_substitution, (), ())
+    from arrea._prepare.validation.options import checked
+
+    return checked(rules, allow_substitution, sudo_allowlist, {} if user_rules is None else user_rules)
+
+
+def _bad_character(word: str) -> tuple[int, str] | None:
+    if "\0" in word:
+        return word.index("\0"), "a NUL character"
+    try:
+        word.encode("utf-8", "surrogateescape")  # as a file's name may hold them
+    except UnicodeEncodeError as error:
+        return error.start, "half of a character (a lone surrogate)"
+    return None
+
+
+def _empty() -> Verdict:
+    return Verdict(
+        code="empty_command", reason="the command is empty", span=(0, 0), fragment="", hint="give a command"
+    )
+
+
+def _too_long(length: int, limit: int, characters: int) -> Verdict:
+    return Verdict(
+        code="command_too_long",
+        reason=f"the command has {length} bytes, the limit is {limit}",
+        span=(0, characters),
+        hint="put it into a script and run that, or give long input as a file",
+    )
+
+
+def _wrong_type(option: str, expected: str, value: object) -> Exception:
+    from arrea._model.errors import InvalidOption
+
+    return InvalidOption(option, f"{option} must be {expected}, not {type(value).__name__}")

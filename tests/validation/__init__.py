@@ -1,0 +1,1 @@
+"""What a shell would run, judged before it runs."""
