@@ -308,6 +308,7 @@ def spawn(
     what can't be entered, else `path`. Nothing is left of a failed start: no process, no
     descriptor. Raises `ValueError` for an empty `argv` and for a NUL byte in it.
 
+    >>> from arrea._runtime.environment import Environment
     >>> pid = spawn("/bin/true", [b"true"], Environment({}).block(), None, -1, 1, 2)
     >>> os.waitpid(pid, 0)[1]
     0
