@@ -8,7 +8,8 @@ pipe      one command printing 1 GiB into a pipe
 hosts     the start of a command in a program of 1 GiB
 startup   `arrea --version` and `arrea run -c true` against `python -c pass`
 
-All of them take some thirty minutes. With --write the tables go to RESULTS.md. Nothing else should run meanwhile.
+All of them take some twenty minutes. With --write the tables go to RESULTS.md, beside the figures of the run that stood
+there before: two runs should agree within 10 %. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.parts import PARTS, Measured
-from benchmarks.report import figures, machine
+from benchmarks.report import figures, machine, measured_in
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
@@ -29,7 +30,8 @@ def main() -> None:
         raise SystemExit(f"unknown part {unknown[0]!r}: {', '.join(PARTS)}")
     head = machine()
     measured = [_measure(name, options.rounds) for name in options.parts or PARTS]
-    found = figures([figure for part in measured for figure in part.figures])
+    before = measured_in(RESULTS.read_text()) if RESULTS.exists() else {}
+    found = figures([figure for part in measured for figure in part.figures], before)
     print(found)
     if options.write:
         tables = "\n".join(part.text for part in measured)

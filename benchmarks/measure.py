@@ -50,9 +50,9 @@ class Run:
             out.seek(0)
             self.output = out.read() if check is not None else b""
         if process.returncode:
-            raise SystemExit(f"{argv} ended with {process.returncode}")
+            raise SystemExit(f"{argv[:9]} ended with {process.returncode}")
         if check is not None and not check(self.output):
-            raise SystemExit(f"the output of {argv} is not complete, or not in order")
+            raise SystemExit(f"the output of {argv[:9]} is not complete, or not in order")
 
 
 def _peak_until_the_end(pid: int) -> float:

@@ -42,6 +42,12 @@ class Jobs:
     def in_any_order(self, output: bytes) -> bool:
         return sorted(output.split()) == sorted(number.encode() for number in self.numbers)
 
+    def nearly(self, output: bytes) -> bool:
+        """For moreutils parallel: once in some runs a line of it isn't as it was printed."""
+        return len(set(output.split()) & {number.encode() for number in self.numbers}) > 0.999 * len(
+            self.numbers
+        )
+
     def arrea(self, *flags: str) -> list[str]:
         return [ARREA, "run", "--quiet", "--file", str(self.lines_file), "-p", str(WORKERS), *flags]
 
@@ -76,7 +82,7 @@ def echo(rounds: int, count: int = 10_000) -> Measured:
         for name, argv in peers.of_arguments(WORKERS, "echo {}").items():
             contestants[name] = _runs(argv, jobs.numbers_file, jobs.in_any_order)
         argv = peers.moreutils(WORKERS, "echo {}", jobs.numbers)
-        contestants[MOREUTILS] = _runs(argv, jobs.numbers_file, jobs.in_any_order)
+        contestants[MOREUTILS] = _runs(argv, jobs.numbers_file, jobs.nearly)
         there, missing = _present(contestants)
         contest = Contest(there, rounds)
     asked = {LIMIT: 0.75, XARGS: 1.1, GNU: 5.5, THREADS: 1.3, ASYNCIO: 2.2}
@@ -118,10 +124,12 @@ def scale(rounds: int, count: int = 100_000) -> Measured:
             },
             rounds,
         )
+    peak = contest.median(many, "memory")
     found = [
         Figure(f"{RUN}: jobs/s of {many} against {few}", 10 / contest.ratio(many, few), 0.95),
-        Figure(f"{RUN}: peak MiB of {many}", contest.median(many, "memory"), 40, most=True),
-        Figure(f"{RUN}: peak of {many} against {few}", contest.ratio(many, few, "memory"), 1.1, most=True),
+        Figure(f"{RUN}: peak MiB of {many}", peak, 40, most=True),
+        # Flat: the file of commands is held, and nothing else grows with it.
+        Figure(f"{RUN}: MiB more than with {few}", peak - contest.median(few, "memory"), 4, most=True),
     ]
     return Measured(table(f"{many} x `sh -c 'echo N'` (scale)", contest, few, count), found, [])
 
@@ -162,13 +170,12 @@ def pipe(rounds: int, mebibytes: int = 1024) -> Measured:
             },
             rounds,
         )
+    one = "arrea run, one command"
+    grown = contest.median("arrea run, lines", "memory") - contest.median(one, "memory")
     found = [
-        Figure(f"{name}: rate against cat", 1.0 / contest.ratio(name, "cat"), 0.8)
-        for name in contest.runs
-        if name != "cat"
+        Figure(f"{one}: rate against cat", 1.0 / contest.ratio(one, "cat"), 0.8),
+        Figure("arrea run, lines: MiB more than with one command", grown, 16, most=True),
     ]
-    lines = contest.median("arrea run, lines", "memory") - contest.median("arrea run, one command", "memory")
-    found.append(Figure("arrea run, lines: MiB more than with one command", lines, 16, most=True))
     return Measured(table(f"{mebibytes} MiB into a pipe (pipe)", contest, "cat", 1), found, [])
 
 

@@ -47,9 +47,14 @@ def of_arguments(workers: int, shell_line: str) -> dict[str, list[str] | None]:
 
 
 def moreutils(workers: int, shell_line: str, arguments: list[str]) -> list[str] | None:
-    """Takes its arguments on the command line. Where GNU parallel is installed too, it has a name of its own."""
+    """Takes its arguments on the command line. Where GNU parallel is installed too, it has a name of its own.
+
+    It may end before all that was printed is written; who reads it through a pipe sees the end of that.
+    """
     program = shutil.which("parallel.moreutils")
-    return _call(program, "-j", str(workers), "-i", "sh", "-c", shell_line, "--", *arguments)
+    whole = _call(shutil.which("sh"), "-c", '"$@" | cat', "sh")
+    call = _call(program, "-j", str(workers), "-i", "sh", "-c", shell_line, "--", *arguments)
+    return whole + call if whole and call else None
 
 
 def _call(program: str | None, *words: str) -> list[str] | None:

@@ -23,9 +23,11 @@ class Figure(NamedTuple):
     def reached(self) -> bool:
         return self.measured <= self.asked if self.most else self.measured >= self.asked
 
-    def row(self) -> str:
+    def row(self, before: float | None) -> str:
         bound = "at most" if self.most else "at least"
-        return f"| {self.what} | {self.measured:.2f} | {bound} {self.asked:g} | {'yes' if self.reached else '**no**'} |"
+        earlier = "" if before is None else f"{before:.2f}"
+        reached = "yes" if self.reached else "**no**"
+        return f"| {self.what} | {self.measured:.2f} | {earlier} | {bound} {self.asked:g} | {reached} |"
 
 
 def faster(contest: Contest, name: str, peer: str, asked: float) -> list[Figure]:
@@ -63,9 +65,20 @@ def table(title: str, contest: Contest, peer: str, jobs: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def figures(found: list[Figure]) -> str:
-    head = ["| figure | measured | asked | reached |", "| --- | ---: | ---: | --- |"]
-    return "\n".join(head + [figure.row() for figure in found]) + "\n"
+def figures(found: list[Figure], before: dict[str, float]) -> str:
+    """`before`: what an earlier run measured, by `Figure.what`."""
+    head = ["| figure | measured | run before | asked | reached |", "| --- | ---: | ---: | ---: | --- |"]
+    return "\n".join(head + [figure.row(before.get(figure.what)) for figure in found]) + "\n"
+
+
+def measured_in(text: str) -> dict[str, float]:
+    """The figures of a text that `figures` made."""
+    rows = (line.split(" | ") for line in text.splitlines() if line.count("|") == 6)
+    return {row[0][2:]: float(row[1]) for row in rows if _is_number(row[1])}
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()
 
 
 def machine() -> str:

@@ -26,7 +26,8 @@ PRELUDE = """
 import select, time
 from arrea._runtime.guardian import Guardian
 from arrea._runtime.roster import Roster, signed_in
-from arrea._runtime.spawn import Environment, spawn
+from arrea._runtime.environment import Environment
+from arrea._runtime.spawn import spawn
 
 epoll = select.epoll()
 null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)

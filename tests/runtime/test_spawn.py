@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from arrea._runtime import spawn as spawning
-from arrea._runtime.spawn import Environment, forget_program, resolve_program, spawn
+from arrea._runtime.environment import Environment
+from arrea._runtime.spawn import forget_program, resolve_program, spawn
 from tests.support import open_descriptors, process_stat
 
 WAYS = ("closefrom", "listing", "popen")
@@ -185,13 +186,14 @@ def test_sigchld_is_default_though_the_parent_ignores_it(way: str) -> None:
 _PERMUTATIONS = """
 import itertools, json, os, sys
 from arrea._runtime import spawn as spawning
+from arrea._runtime.environment import Environment
 spawning.WAY, folder = sys.argv[1:]
 report = os.dup(1)
 for fd in (0, 1, 2):
     file = os.open(f"{folder}/{fd}", os.O_RDWR | os.O_CREAT)
     os.dup2(file, fd, inheritable=False)
     os.close(file)
-block = spawning.Environment({}).block()
+block = Environment({}).block()
 seen = []
 for sources in itertools.product((-1, 0, 1, 2), (0, 1, 2), (0, 1, 2)):
     pid = spawning.spawn("/bin/sleep", [b"sleep", b"60"], block, None, *sources)
@@ -344,6 +346,30 @@ def test_mark_takes_the_place_of_the_variable() -> None:
 def test_marks_of_an_outer_arrea_are_dropped() -> None:
     outer = {"ARREA_TASK": "1", "ARREA_BATCH": "2", "ARREA_ATTEMPT": "3", "ARREA_SLOT": "4"}
     assert entries(Environment({**outer, "ARREA_TASKS": "mine"})) == [b"ARREA_TASKS=mine", None]
+
+
+def four_marks(number: int) -> tuple[bytes, bytes, bytes, bytes]:
+    return (b"ARREA_TASK=b:%d" % number, b"ARREA_ATTEMPT=1", b"ARREA_BATCH=b", b"ARREA_SLOT=%d" % number)
+
+
+def test_a_borrowed_block_has_the_same_entries_and_is_used_again() -> None:
+    environment = Environment({"A": "1", "ARREA_SLOT": "of another"})
+    first = environment.borrow(four_marks(123456))
+    second = environment.borrow(four_marks(2))  # another thread, at the same time
+    assert list(first) == list(environment.block(four_marks(123456)))
+    assert list(second) == list(environment.block(four_marks(2)))
+    environment.give_back(first)
+    again = environment.borrow(four_marks(7))
+    assert again is first and list(again) == [b"A=1", *four_marks(7), None]
+
+
+def test_a_mark_that_is_too_long_is_not_cut() -> None:
+    environment = Environment({"A": "1"})
+    marks = (b"ARREA_TASK=" + b"x" * 99, *four_marks(1)[1:])
+    block = environment.borrow(marks)
+    assert list(block) == [b"A=1", *marks, None]
+    environment.give_back(block)
+    assert environment.borrow(four_marks(1)) is not block
 
 
 def test_block_keeps_its_bytes_alive() -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from arrea._runtime import tree
-from arrea._runtime.spawn import Environment, spawn
+from arrea._runtime.environment import Environment
+from arrea._runtime.spawn import spawn
 from arrea._runtime.tree import Census, Process, family, send, send_group, snapshot
 from tests.support import marked_survivors, wait_until
 

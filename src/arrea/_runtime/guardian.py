@@ -20,8 +20,9 @@ import sys
 import threading
 from time import monotonic
 
+from arrea._runtime.environment import Environment
 from arrea._runtime.roster import Roster, open_process, signed_in
-from arrea._runtime.spawn import Environment, spawn
+from arrea._runtime.spawn import spawn
 from arrea._runtime.tree import look_at
 
 TYPE_CHECKING = False

@@ -18,28 +18,25 @@ from itertools import count
 from arrea._model.bell import Bell
 from arrea._model.errors import EngineStopped
 from arrea._model.step import (
-    Abandon,
     Ask,
     Cancelled,
-    Close,
     Emit,
     Fed,
     Forget,
     Kill,
     Log,
     Resized,
-    Resolve,
     Spawn,
     SpawnFailed,
     Submitted,
     Terminate,
-    Want,
 )
 from arrea._runtime.callbacks import Callbacks
 from arrea._runtime.child import Child
 from arrea._runtime.children import FRESH_MS, Children
 from arrea._runtime.guardian import Guardian
 from arrea._runtime.outflow import Outflow
+from arrea._runtime.ports import FOR_CALLERS, Ports
 from arrea._runtime.spawner import Spawners
 
 TYPE_CHECKING = False
@@ -48,29 +45,16 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from arrea._model.plan import Plan
-    from arrea._model.result import Outcome
     from arrea._model.stats import Running
     from arrea._model.step import Effect, Input
     from arrea._model.task import Command
+    from arrea._runtime.ports import Port
 
     class Engine(Protocol):
         """What the reactor drives."""
 
         def step(self, now: float, inputs: Sequence[Input]) -> list[Effect]: ...
         def next_due(self) -> float | None: ...
-
-    class Port(Protocol):
-        """A batch's caller, told from the reactor's thread; `flush` comes once after each turn that told something."""
-
-        batch_id: str
-        ending: bool
-
-        def resolved(self, outcome: Outcome) -> None: ...
-        def abandoned(self, tasks: Sequence[tuple[int, Command]], reason: str) -> None: ...
-        def wanted(self, count: int) -> None: ...
-        def closed(self, close: Close) -> None: ...
-        def failed(self, error: EngineStopped) -> None: ...
-        def flush(self) -> None: ...
 
     class Observer(Protocol):
         """Is told all effects of each turn; `wants_output`: somebody listens to what commands print."""
@@ -86,7 +70,6 @@ SUSPEND_WITHIN_S = 2.0
 PACE_S = 0.001
 LONGEST_SLEEP_S = 86_400.0  # epoll takes no more than 24.8 days
 NEVER = float("inf")
-FOR_CALLERS = (Resolve, Close, Want, Abandon)
 
 
 def clock() -> float:
@@ -113,8 +96,7 @@ class Reactor:
     def __init__(self, engine: Engine, observer: Observer) -> None:
         self._engine = engine
         self._observer = observer
-        self._ports: dict[int, Port] = {}
-        self._touched: dict[int, Port] = {}
+        self._ports = Ports()
         self._mail: deque[Input | Child | Outflow | Suspension] = deque()
         self._inputs: list[Input] = []
         self.numbers = count(1)
@@ -182,7 +164,7 @@ class Reactor:
         with self._submitting:
             if self._stopping:
                 raise self._failure or EngineStopped("the engine was closed")
-            self._ports[number] = port
+            self._ports.open(number, port)
             if outflow is not None:
                 self._children.outflows[number] = outflow
             self._post(Submitted(number, plan))
@@ -202,7 +184,7 @@ class Reactor:
 
     def has_batch(self, batch_id: str) -> bool:
         """Whether the end of this batch is still to be told."""
-        return any(port.batch_id == batch_id and not port.ending for port in list(self._ports.values()))
+        return self._ports.has_batch(batch_id)
 
     def running(self) -> list[Running]:
         """What runs at the moment."""
@@ -262,7 +244,7 @@ class Reactor:
         self.go_on()
         for outflow in list(self._children.outflows.values()):
             outflow.release()
-        for number in list(self._ports):
+        for number in self._ports.numbers():
             self.cancel(number, hard)
         self._wake()
 
@@ -321,11 +303,8 @@ class Reactor:
         self._inputs.clear()
         told = self._carry_out_all(effects, now)
         self._observer.observe(effects)  # before callers: whoever has a result finds it counted
-        for effect in told:
-            self._tell_port(effect)
-        for port in self._touched.values():
-            port.flush()
-        self._touched.clear()
+        for number in self._ports.tell(told):
+            self._children.outflows.pop(number, None)
         self._children.turn_ended()
         if self._guardian.problem is not None and not self._guardian_missed:
             self._guardian_missed = True
@@ -430,10 +409,9 @@ class Reactor:
                 continue
             if kind in FOR_CALLERS:
                 told.append(effect)
-                if isinstance(effect, Close):
-                    self._ports[effect.batch].ending = True
             else:
                 self._carry_out(effect, now)
+        self._ports.note_ends(told)
         return told
 
     def _carry_out(self, effect: Effect, now: float) -> None:
@@ -449,24 +427,6 @@ class Reactor:
             case Ask():
                 self._callbacks.ask(effect)
 
-    def _tell_port(self, effect: Effect) -> None:
-        match effect:
-            case Resolve():
-                self._port(effect.batch).resolved(effect.outcome)
-            case Close():
-                self._port(effect.batch).closed(effect)
-                del self._ports[effect.batch]
-                self._children.outflows.pop(effect.batch, None)
-            case Want():
-                self._port(effect.batch).wanted(effect.count)
-            case Abandon():
-                self._port(effect.batch).abandoned(effect.tasks, effect.reason)
-
-    def _port(self, batch: int) -> Port:
-        port = self._ports[batch]
-        self._touched[batch] = port
-        return port
-
     # ── the end ───────────────────────────────────────────────────────────────────────────────────
 
     def _fail(self, error: BaseException) -> None:
@@ -477,9 +437,7 @@ class Reactor:
         self._failure.__cause__ = error
         with self._submitting:
             self._stopping = True
-        for port in self._ports.values():
-            port.failed(self._failure)
-            port.flush()
+        self._ports.fail(self._failure)
         self._children.kill_all()
 
     def _close(self) -> None:

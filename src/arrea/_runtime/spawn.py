@@ -39,79 +39,18 @@ import os
 import stat
 import sys
 
+from arrea._runtime.environment import whole
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import TypeAlias
 
-    Block: TypeAlias = ctypes.Array[ctypes.c_char_p]
+    from arrea._runtime.environment import Block
+
     Descriptors: TypeAlias = tuple[int, int, int]
 
-__all__ = ["WAY", "Environment", "find_program", "forget_program", "resolve_program", "spawn"]
-
-
-# ── The environment ──────────────────────────────────────────────────────────────────────
-
-# What Arrea gives its own children. An Arrea that runs inside another one's task must not
-# hand the outer marks on as if they were its own.
-_MARKS = frozenset((b"ARREA_TASK", b"ARREA_BATCH", b"ARREA_ATTEMPT", b"ARREA_SLOT"))
-
-
-class Environment:
-    """A child's environment, kept as the array of pointers that the kernel takes.
-
-    Built once for many starts; what differs between starts (the marks) is added by
-    `block`. Names and values are encoded as the file system's (`os.fsencode`), so bytes
-    that were no valid text in the host's own environment pass through unchanged.
-
-    Raises `ValueError` for a name that is empty or holds "=", and for a NUL byte anywhere:
-    C would end the entry there, silently.
-    """
-
-    __slots__ = ("_base", "_length", "_places", "_variables")
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        entries = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
-        kept = {name: value for name, value in entries.items() if name not in _MARKS}
-        self._variables = dict(variables)
-        self._places = {name: place for place, name in enumerate(kept)}
-        self._length = len(kept)
-        # Storing bytes in a c_char_p array stores their address, and a reference to them.
-        self._base = (ctypes.c_char_p * len(kept))(*map(_entry, kept, kept.values()))
-
-    def block(self, marks: Sequence[bytes] = ()) -> Block:
-        """This environment and `marks` (entries like ``b"ARREA_TASK=7"``), ended by NULL.
-
-        A mark takes the place of a variable with the same name: of two equal names,
-        programs disagree which one counts. The names of the marks are distinct.
-        """
-        block = (ctypes.c_char_p * (self._length + len(marks) + 1))()
-        ctypes.memmove(block, self._base, ctypes.sizeof(self._base))
-        # The copy took addresses but no references: the base has to live as long.
-        block.base = self._base  # type: ignore[attr-defined]
-        end = self._length
-        for mark in marks:
-            place = self._places.get(mark.partition(b"=")[0], end)
-            block[place] = _whole(mark)
-            end += place == end
-        return block
-
-    def get(self, name: str) -> str | None:
-        """The variable's value, or None; marks are not part of it."""
-        return self._variables.get(name)
-
-
-def _entry(name: bytes, value: bytes) -> bytes:
-    if not name or b"=" in name:
-        raise ValueError(f"not a name for an environment variable: {os.fsdecode(name)!r}")
-    return _whole(name + b"=" + value)
-
-
-def _whole(text: bytes) -> bytes:
-    # The text itself stays out of the message: it may be a secret.
-    if b"\0" in text:
-        raise ValueError("a NUL byte can't be part of a program's arguments or environment")
-    return text
+__all__ = ["WAY", "find_program", "forget_program", "resolve_program", "spawn"]
 
 
 # ── Finding the program ──────────────────────────────────────────────────────────────────
@@ -369,14 +308,14 @@ def spawn(
     what can't be entered, else `path`. Nothing is left of a failed start: no process, no
     descriptor. Raises `ValueError` for an empty `argv` and for a NUL byte in it.
 
+    >>> from arrea._runtime.environment import Environment
     >>> pid = spawn("/bin/true", [b"true"], Environment({}).block(), None, -1, 1, 2)
     >>> os.waitpid(pid, 0)[1]
     0
     """
     if not argv:
         raise ValueError("a program needs at least one argument: its own name")
-    _whole(b"".join(argv))
-    _whole(os.fsencode(path + (cwd or "")))
+    whole(b"".join((*argv, os.fsencode(path + (cwd or "")))))
     start = _start_with_popen if WAY == "popen" else _start_with_libc
     try:
         if stdin in (1, 2) or stdout in (0, 2) or stderr in (0, 1):

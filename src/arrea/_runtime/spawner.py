@@ -17,7 +17,8 @@ from resource import RLIMIT_NOFILE, RUSAGE_SELF, getrlimit, getrusage, setrlimit
 
 from arrea._model.step import SpawnFailed
 from arrea._runtime.child import SIGKILL, Child, task_of
-from arrea._runtime.spawn import Environment, find_program, resolve_program, spawn
+from arrea._runtime.environment import Environment
+from arrea._runtime.spawn import find_program, resolve_program, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from arrea._model.step import Spawn
     from arrea._model.task import Command, Variables
+    from arrea._runtime.environment import Marks
     from arrea._runtime.guardian import Guardian
 
 TRANSIENT = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -128,25 +130,43 @@ def _launch(request: Spawn, clock: Callable[[], float]) -> Child:
     except BaseException:
         _close(opened)
         raise
-    _close(fd for fd in opened if fd not in (out_fd, err_fd))
+    opened = [fd for fd in opened if fd != out_fd and fd != err_fd]
+    _close(opened)
     return Child(request, pid, _pidfd(pid, out_fd, err_fd), out_fd, err_fd, marks, started_at, peak)
 
 
-def _spawn(command: Command, marks: tuple[bytes, ...], fds: tuple[int, int, int]) -> int:
+def _spawn(command: Command, marks: Marks, fds: tuple[int, int, int]) -> int:
     environment = _environment(command.settings.variables)
     cwd = command.settings.cwd
     path = resolve_program(command.argv[0], environment.get("PATH"), cwd)
     argv = [os.fsencode(word) for word in command.argv]
     try:
-        return spawn(path, argv, environment.block(marks), cwd, *fds)
+        return _start(path, argv, environment, marks, cwd, fds)
     except FileNotFoundError:  # it may have moved within PATH since it was found
         again = resolve_program(command.argv[0], environment.get("PATH"), cwd)
         if again == path:
             raise
-        return spawn(again, argv, environment.block(marks), cwd, *fds)
+        return _start(again, argv, environment, marks, cwd, fds)
 
 
-def _spawn_direct(command: Command, marks: tuple[bytes, ...], fds: tuple[int, int, int]) -> int:
+def _start(
+    path: str,
+    argv: list[bytes],
+    environment: Environment,
+    marks: Marks,
+    cwd: str | None,
+    fds: tuple[int, int, int],
+    own: bytes | None = None,
+) -> int:
+    """own: an entry that only this program's environment has."""
+    block = environment.borrow(marks) if own is None else environment.block((*marks, own))
+    try:
+        return spawn(path, argv, block, cwd, *fds)
+    finally:
+        environment.give_back(block)
+
+
+def _spawn_direct(command: Command, marks: Marks, fds: tuple[int, int, int]) -> int:
     """A plain line without its shell; 0 where that must have it, to say what is wrong in its own words."""
     direct, settings = command.direct, command.settings
     if direct is None:
@@ -158,8 +178,8 @@ def _spawn_direct(command: Command, marks: tuple[bytes, ...], fds: tuple[int, in
     try:
         # Not from memory: a new shell would look for it anew.
         path = find_program(direct.words[0], environment.get("PATH"), settings.cwd)
-        own = (b"_=%b" % os.fsencode(path),) if direct.tells_path else ()
-        return spawn(path, argv, environment.block(marks + own), settings.cwd, *fds)
+        own = b"_=%b" % os.fsencode(path) if direct.tells_path else None
+        return _start(path, argv, environment, marks, settings.cwd, fds, own)
     except OSError as error:
         if error.errno in TRANSIENT:
             raise
@@ -181,7 +201,7 @@ def _environment(variables: Variables) -> Environment:
     return variables.prepared
 
 
-def _marks(request: Spawn) -> tuple[bytes, ...]:
+def _marks(request: Spawn) -> Marks:
     return (b"ARREA_TASK=%b" % task_of(request), b"ARREA_ATTEMPT=%d" % request.attempt[2],
             b"ARREA_BATCH=%b" % request.batch_id.encode(), b"ARREA_SLOT=%d" % request.slot)  # fmt: skip
 
