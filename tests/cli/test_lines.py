@@ -73,7 +73,7 @@ def test_lines_of_10_mib() -> None:
 def test_an_endless_line_in_bounded_memory() -> None:
     """200 MiB without a newline; other lines are not joined to it."""
     with started(
-        *LINES, "-p2", "-c", "head -c 209715200 /dev/zero", "-c", "for i in $(seq 20); do echo x$i; sleep 0.05; done"
+        *LINES, "-p2", "-c", "head -c 209715200 /dev/zero", "-c", "seq 20 | while read i; do echo x$i; sleep 0.05; done"
     ) as running:  # fmt: skip
         assert running.process.stdout
         out, peak_kib = [], 0

@@ -26,7 +26,7 @@ def test_bytes_are_untouched(tmp_path: Path, commands: int) -> None:
 
 def test_grouped_output_is_never_mixed() -> None:
     """Sixteen commands that write a little at a time, all at once."""
-    line = "for i in $(seq 20); do printf %s {0}; sleep 0.01; done; echo"
+    line = "seq 20 | while read n; do printf %s {0}; sleep 0.01; done; echo"
     ran = arrea("run", "-q", "-p16", *[w for n in range(16) for w in ("-c", line.format(chr(65 + n)))])
     assert ran.code == 0
     assert sorted(ran.out.decode().split()) == [chr(65 + n) * 20 for n in range(16)]
@@ -62,7 +62,7 @@ def test_output_of_failed_and_killed_commands_is_shown() -> None:
 def test_80_mib_arrive_complete() -> None:
     """More than is kept in memory; each command's own bytes, in one piece."""
     size = 20 * 2**20
-    line = f"yes arrea-%d-$(seq -s, 500) | head -c {size}"
+    line = f"seq -s, 500 | xargs printf 'arrea-%d-%%s' | xargs yes | head -c {size}"
     words = [w for n in range(4) for w in ("-c", line % n)]
     pieces = f"split -b {size} --filter=sha256sum"
     ran = shell(f'$ARREA run -q -p4 --output=ordered "$@" | {pieces}', args=words)
@@ -198,7 +198,7 @@ def test_closed_standard_descriptors(closed: str, commands: int) -> None:
 @pytest.mark.parametrize("closed", ["", "<&-", "<&- 2>&-"])
 def test_commands_get_three_descriptors_whatever_ours_are(commands: int, closed: str) -> None:
     look = "for fd in $(seq 0 40); do test -e /proc/$$/fd/$fd && echo $fd $(readlink /proc/$$/fd/$fd); done; true"
-    ran = shell(f'$ARREA run -q -p1 "$@" {closed} | cat', args=["-c", look] * commands)
+    ran = shell(f'$ARREA run -q -p1 --allow-substitution "$@" {closed} | cat', args=["-c", look] * commands)
     lines = ran.out.decode().splitlines()
     assert [line.split()[0] for line in lines] == ["0", "1", "2"] * commands
     assert "anon_inode" not in ran.out.decode()

@@ -10,7 +10,7 @@ from tests.cli.door import GRACE_AND_A_SECOND, SLACK, arrea, shell
 
 def counting(path: Path, succeed_at: int) -> str:
     """A command that counts its tries in a file and fails but for one."""
-    return f"echo x >> {path}; test $(wc -l < {path}) -ge {succeed_at} || exit 3"
+    return f"echo x >> {path}; sed -n {succeed_at}p {path} | grep -q x || exit 3"
 
 
 def tries(path: Path) -> int:
@@ -51,7 +51,7 @@ def test_exit_codes(words: list[str], code: int) -> None:
 
 def test_longer_than_the_kernel_passes_on(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("true " + "x" * 140_000)
-    ran = arrea("run", "-f", str(tmp_path / "f"))
+    ran = arrea("run", "--no-validate", "-f", str(tmp_path / "f"))
     assert ran.code == 126 and "Argument list too long" in ran.err and len(ran.err) < 400
 
 
@@ -84,7 +84,7 @@ def test_retry_delay_waits(tmp_path: Path) -> None:
 
 
 def test_the_timeout_is_of_each_attempt(tmp_path: Path) -> None:
-    line = f"echo x >> {tmp_path}/n; test $(wc -l < {tmp_path}/n) -ge 3 || sleep 30"
+    line = f"echo x >> {tmp_path}/n; sed -n 3p {tmp_path}/n | grep -q x || sleep 30"
     assert arrea("run", "--timeout=500", "--retries=2", "--retry-delay=0", "-c", line).code == 0
     assert tries(tmp_path / "n") == 3
 
@@ -181,7 +181,7 @@ def test_no_time_limit_comes_from_a_configured_policy() -> None:
 def test_the_configured_number_at_once(tmp_path: Path) -> None:
     line = f"mkdir {tmp_path}/busy && sleep 0.05 && rmdir {tmp_path}/busy"
     assert arrea("run", *["-c", line] * 6, env={"ARREA_MAX_WORKERS": "1"}).code == 0
-    meet = f"touch {tmp_path}/$N; for i in $(seq 400); do test -e {tmp_path}/$O && exit 0; sleep 0.02; done; exit 1"
+    meet = f"touch {tmp_path}/$N; i=0; while [ $((i+=1)) -lt 400 ]; do test -e {tmp_path}/$O && exit 0; sleep 0.02; done; exit 1"
     both = ["-c", f"N=a O=b; {meet}", "-c", f"N=b O=a; {meet}"]
     assert arrea("run", "-p2", *both, env={"ARREA_MAX_WORKERS": "1"}).code == 0
 

@@ -38,7 +38,7 @@ def test_keys_of_the_configuration() -> None:
 
 def text_of(value: object) -> str:
     if isinstance(value, list):
-        return ",".join(value)
+        return ",".join(value) or "none"
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

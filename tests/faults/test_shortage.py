@@ -192,7 +192,7 @@ def test_the_limit_of_processes_is_reached(mark: str) -> None:
 import logging, resource
 import arrea._app.engine, arrea._runtime.guardian, arrea._observe.dispatch, signal
 logging.disable()
-arrea.execute("true")
+arrea.execute("true 'x'")
 arrea.Engine(default_policy="once").close()  # what is imported late is imported before its files can't be read
 if os.getuid() == 0:
     os.setgid(65534)

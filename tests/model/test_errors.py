@@ -10,6 +10,7 @@ import pytest
 
 from arrea._model import errors
 from arrea._model.errors import ArreaError, TaskError
+from arrea._model.verdict import Verdict
 
 # One of each class. Codes are a promise to programs: a change of this table breaks somebody's.
 EXAMPLES: dict[str, tuple[ArreaError, str]] = {
@@ -17,6 +18,10 @@ EXAMPLES: dict[str, tuple[ArreaError, str]] = {
     "NoRoom": (errors.NoRoom("can't start"), "no_room"),
     "UsageError": (errors.UsageError("wrong"), "error"),
     "InvalidOption": (errors.InvalidOption("timeout", "timeout is wrong"), "invalid_option"),
+    "RefusedCommand": (
+        errors.RefusedCommand(Verdict(code="unparseable", reason="a syntax error", hint="write it out")),
+        "unparseable",
+    ),
     "InvalidConfig": (errors.InvalidConfig("shell", "environment", "shell is wrong"), "invalid_config"),
     "InvalidBatch": (errors.InvalidBatch([(1, errors.InvalidOption("a", "bad"))]), "invalid_batch"),
     "TooManyCommands": (errors.TooManyCommands(501, 500), "too_many_commands"),

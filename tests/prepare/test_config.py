@@ -25,6 +25,8 @@ def test_defaults() -> None:
         "max_output_bytes": 8 * 2**20,
         "max_workers": 100,
         "shell": None,
+        "sudo_allowlist": (),
+        "validation_rules": ("no_rm_rf", "no_sudo", "no_dd", "no_mkfs", "no_fork_bomb"),
     }
 
 
@@ -53,6 +55,8 @@ WRONG: dict[str, list[Any]] = {
     "shell": [5, True, b"bash", ["bash"], "", " ", "ba\0sh", "ba\ud800sh"],
     "allowed_shells": ["bash", "", [], (), [""], [5], None, 5, {"bash": 1}, [b"bash"], ["a\0"], ["\ud800"]],
     "max_output_bytes": COUNTS,
+    "validation_rules": ["no_dd", "", ["no_rm"], ["nodd"], [""], [5], None, 5, {"no_dd": 1}, [b"no_dd"], ["a\0"]],
+    "sudo_allowlist": ["id", "", [""], [" "], [5], None, 5, {"id": 1}, [b"id"], ["a\0"], ["\ud800"]],
     "log_level": ["", "loud", "wran", None, 10, True, b"info", ["info"], "in\0fo", "\ud800"],
 }
 

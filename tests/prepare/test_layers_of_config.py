@@ -62,6 +62,8 @@ def test_all_values_in_table_order_as_a_user_would_write_them() -> None:
         "allowed_shells": ["sh", "bash", "zsh", "fish", "dash"],
         "max_output_bytes": 8 * 2**20,
         "log_level": "info",
+        "validation_rules": ["no_rm_rf", "no_sudo", "no_dd", "no_mkfs", "no_fork_bomb"],
+        "sudo_allowlist": [],
     }
 
 
@@ -264,6 +266,8 @@ BY_LAYER: dict[str, tuple[str, Any, Any, Any]] = {
     "allowed_shells": ("bash, /bin/zsh", ["bash", "/bin/zsh"], ["sh"], ["dash"]),
     "max_output_bytes": ("0", 0, None, 5),
     "log_level": ("warn", "warning", "debug", "error"),
+    "validation_rules": ("no_dd, strict", ["no_dd", "strict"], [], ["default"]),
+    "sudo_allowlist": ("systemctl start, id", ["systemctl start", "id"], [], ["id"]),
 }
 
 
@@ -434,6 +438,10 @@ TEXTS: list[tuple[str, str, object]] = [
     ("allowed_shells", " bash , zsh ", ("bash", "zsh")),
     ("log_level", "warn", "warning"),
     ("log_level", "DEBUG", "debug"),
+    ("validation_rules", " no_dd , strict ", ("no_dd", "strict")),
+    ("validation_rules", "none", ()),
+    ("sudo_allowlist", "systemctl start", ("systemctl start",)),
+    ("sudo_allowlist", " none ", ()),
 ]
 
 
@@ -468,6 +476,8 @@ NO_TEXTS = {
     "allowed_shells": [",", "bash,", ",bash", "a,,b", " "],
     "max_output_bytes": ["-1", "8MiB"],
     "log_level": ["loud", "10", "none", " "],
+    "validation_rules": ["nodd", "no_dd,", "no_dd no_mkfs", " ", "None"],
+    "sudo_allowlist": ["id,", ",id", " "],
 }
 
 
@@ -522,7 +532,7 @@ def test_any_text_means_the_same_as_the_value_in_python_or_is_refused(key: str, 
     assert checked(found, "process") == found
     word = text.strip()
     candidates = [word, text, word.lower(), [name.strip() for name in text.split(",")]]
-    candidates += [None] if word == "none" else []
+    candidates += [None, []] if word == "none" else []
     candidates += [int(word)] if word.isdigit() and word.isascii() else []
     meanings = [in_python(key, candidate) for candidate in candidates]
     assert found[key] in [meaning for meaning in meanings if meaning is not NOTHING]

@@ -1,7 +1,8 @@
 """What a verdict costs: `python -m tests.validation.bench`.
 
-Prints microseconds for a plain line and through the grammar, lines a second over rounds of 10,000, and the memory this
-process has after each round (V3 of the reliability table). The processor's time is measured, not the clock's.
+Prints microseconds for a plain line and through the grammar, lines a second over rounds of 10,000 and the memory this
+process has after each round (V3 of the reliability table), and the worst of the hostile texts (V1). What is measured is
+the time of the processor, not the clock.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import sys
 from statistics import median
 from time import thread_time
 
-from arrea._prepare.validation.validator import Validator
+from arrea._prepare.validation.validator import MAX_BYTES, Validator
+from tests.validation.hostile import DENSE, MIB, PATTERNS, repeated
 
 ROUNDS = 5
 LINES = 10_000
@@ -101,11 +103,7 @@ TYPICAL = [line.replace("\\n", "\n") if "<<" in line else line for line in (*THR
 def main() -> int:
     judge = Validator(allow_substitution=True)
     for name, lines in (("plain", PLAIN), ("grammar", TYPICAL[: len(THROUGH_THE_GRAMMAR)])):
-        costs = sorted(_cost_us(judge, line) for line in lines)
-        print(
-            f"{name}: median {median(costs):.1f} us, least {costs[0]:.1f}, most {costs[-1]:.1f} "
-            f"({len(lines)} lines)"
-        )
+        _report_costs(judge, name, lines)
     for line in TYPICAL:
         if not (verdict := judge.line(line)).allowed:
             print(f"refused ({verdict.code}): {line!r}")
@@ -113,7 +111,30 @@ def main() -> int:
     for number in range(1, ROUNDS + 1):
         took = _round_s(judge, number)
         print(f"round {number}: {LINES / took:,.0f} lines a second, {_memory_kib() - before:+} KiB")
+    _report_hostile("a megabyte", PATTERNS, MIB)
+    _report_hostile("the longest line", DENSE, MAX_BYTES)
     return 0
+
+
+def _report_costs(judge: Validator, name: str, lines: list[str]) -> None:
+    costs = sorted((_cost_us(judge, line), line) for line in lines)
+    least, most = costs[0], costs[-1]
+    print(
+        f"{name}: median {median(cost for cost, _ in costs):.1f} us, least {least[0]:.1f}, "
+        f"most {most[0]:.1f} of {len(lines)} lines: {most[1]!r}"
+    )
+
+
+def _report_hostile(what: str, patterns: dict[str, str], size: int) -> None:
+    judge = Validator(allow_substitution=True, _max_bytes=size)
+    costs = []
+    for name, pattern in patterns.items():
+        text = repeated(pattern, size)
+        start = thread_time()
+        judge.line(text)
+        costs.append((thread_time() - start, name))
+    told = ", ".join(f"{name} {cost * 1e3:.0f} ms" for cost, name in sorted(costs, reverse=True)[:5])
+    print(f"{what}, the worst: {told}")
 
 
 def _cost_us(judge: Validator, line: str) -> float:

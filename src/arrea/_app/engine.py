@@ -55,7 +55,8 @@ class Engine:
     None: no limit). default_policy: for batches without one ("retry"), with max_retries (3) and retry_delay (1000).
     kill_grace: between SIGTERM and SIGKILL (2000). shell: for lines (None: sh). allowed_shells: which may be asked
     for. max_output_bytes: kept of each stream of each command (8 MiB; None: all). log_level: of Arrea's own log
-    lines ("info"). validation_rules: what validation refuses; sudo_allowlist: what `sudo` may run. What is not given comes from the layers below: `arrea.configure`, the environment, the defaults,
+    lines ("info"). validation_rules: what validation refuses; sudo_allowlist: what `sudo` may run.
+    What is not given comes from the layers below: `arrea.configure`, the environment, the defaults,
     as they are when the engine is made; `config` has them all. name: for people; no two engines have the same.
 
     Starts nothing before the first task. A context manager, sync and async: closing it ends what still runs; so does

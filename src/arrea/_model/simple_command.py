@@ -6,7 +6,8 @@ from __future__ import annotations
 class SimpleCommand:
     """One program with its words, wherever in a line it stands. Immutable.
 
-    name: the last part of the program's path, quotes undone; None when it exists only at run time.
+    name: the last part of the program's path, quotes undone; None when it exists only at run time, "" where a line
+        only assigns or redirects.
     words: all words, the program first, quotes, escapes and braces undone as bash does; None in place of a word
         that exists only at run time. Patterns (`*.c`) are left as they are.
     assignments: the `NAME=value` before it, as pairs.

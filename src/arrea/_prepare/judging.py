@@ -12,13 +12,13 @@ from arrea._model.checks import shown
 from arrea._model.errors import InvalidOption, RefusedCommand
 from arrea._model.verdict import Verdict
 from arrea._prepare.validation.plain import PLAIN
-from arrea._prepare.validation.registered import validator_of
+from arrea._prepare.validation.registered import check_names, validator_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from arrea._model.verdict import Explanation
+    from arrea._model.simple_command import SimpleCommand
     from arrea._prepare.config import Config
 
 AS_BASH = ("sh", "bash", "dash", "ash", "ksh", "mksh")
@@ -54,16 +54,15 @@ class Judge:
             return foreign
         return self._validator.line(command)
 
-    def explain(self, command: str | Sequence[str]) -> Explanation:
-        """The verdict, and the simple commands that were seen."""
-        explained = self._validator.explain(command)
-        return explained.of(self.verdict(command))
+    def seen(self, command: str | Sequence[str]) -> tuple[SimpleCommand, ...]:
+        """The simple commands that are judged, and those that they would start."""
+        return self._validator.seen(command)
 
 
 def _names(rules: Sequence[str]) -> tuple[str, ...]:
     if isinstance(rules, str) or not all(isinstance(name, str) for name in rules):
         raise InvalidOption("rules", f"rules must be a list of names, not {shown(rules)}")
-    return tuple(map(str.__str__, rules))
+    return check_names(tuple(map(str.__str__, rules)), "rules")
 
 
 def _foreign(line: str, shell: str) -> Verdict | None:

@@ -15,6 +15,7 @@ from arrea._model.duration import EXPECTED, parse_duration
 from arrea._model.errors import InvalidConfig, InvalidOption
 from arrea._model.policy import FIELDS, NAMED, Policy, parse_policy
 from arrea._model.text import encodable
+from arrea._prepare.validation.validator import DEFAULT_RULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ MOST_WORKERS = 100_000
 MOST_BYTES = 2**62
 MOST_RETRIES = 1_000_000_000
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
-DEFAULT_RULES = ("no_rm_rf", "no_sudo", "no_dd", "no_mkfs", "no_fork_bomb")
 SWITCHES = {
     "true": True, "yes": True, "on": True, "1": True,
     "false": False, "no": False, "off": False, "0": False,
@@ -140,11 +140,13 @@ def names(value: object, key: str) -> tuple[str, ...]:
 
 def rules(value: object, key: str) -> tuple[str, ...]:
     """Names of validation rules, or of a profile; no name at all leaves only what can't be understood refused."""
-    from arrea._prepare.validation.rules import check_names  # few say which
+    if value == DEFAULT_RULES:
+        return DEFAULT_RULES
+    from arrea._prepare.validation.registered import check_names  # few say which
 
     listed = tuple(map(plain, value)) if isinstance(value, (list, tuple)) else (None,)
     if not all(map(_is_name, listed)):
-        raise InvalidOption(key, f"{key} must be a list of names of rules")
+        raise InvalidOption(key, f"{key} must be names of rules")
     return check_names(tuple(map(str, listed)), key)
 
 
@@ -152,7 +154,7 @@ def allowed_words(value: object, key: str) -> tuple[str, ...]:
     """Beginnings of commands, such as "systemctl start"."""
     listed = tuple(map(plain, value)) if isinstance(value, (list, tuple)) else (None,)
     if not all(map(_is_name, listed)):
-        raise InvalidOption(key, f"{key} must be a list of commands, each as its first words")
+        raise InvalidOption(key, f"{key} must be commands, each as its first words")
     return tuple(map(str, listed))
 
 

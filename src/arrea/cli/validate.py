@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from arrea._model.errors import ArreaError
 from arrea._model.text import in_quotes, printable
-from arrea._model.verdict import Explanation
 from arrea.cli.exit_codes import REFUSED, WRONG_USAGE
 from arrea.cli.flags import Flag, flags_help, parse
 from arrea.cli.sources import source_of
@@ -16,9 +15,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from arrea._model.simple_command import SimpleCommand
+    from arrea._model.verdict import Verdict
     from arrea._prepare.judging import Judge
     from arrea.cli.flags import Arguments
     from arrea.cli.sources import Source
+
+    Seen = Sequence[SimpleCommand] | None
 
 FLAGS = (
     Flag("--command", "a shell command (repeatable)", "CMD", short="-c", many=True),
@@ -78,27 +80,23 @@ def _judge_all(judge: Judge, source: Source, given: Arguments) -> int:
     told = _as_json if given.has("--json") else _as_text
     code = 0
     for index, (place, command) in enumerate(source.placed()):
-        found = judge.explain(_text_of(command)) if given.has("--explain") else Explanation(judge.verdict(_text_of(command)))
-        code = code if found.verdict.allowed else REFUSED
-        if not (found.verdict.allowed and given.has("--quiet")):
-            write(STDOUT, told(index, place, command, found))
+        text = command.decode("utf-8", "surrogateescape") if isinstance(command, bytes) else command
+        verdict = judge.verdict(text)
+        code = code if verdict.allowed else REFUSED
+        if not (verdict.allowed and given.has("--quiet")):
+            seen = judge.seen(text) if given.has("--explain") else None
+            write(STDOUT, told(index, place, text, verdict, seen))
     return code
-
-
-def _text_of(command: str | list[str] | bytes) -> str | list[str]:
-    """What isn't UTF-8 is judged, and refused, as such."""
-    return command.decode("utf-8", "surrogateescape") if isinstance(command, bytes) else command
 
 
 # ── how a verdict looks ───────────────────────────────────────────────────────────────────────────
 
 
-def _as_text(index: int, place: str, command: object, found: Explanation) -> bytes:
-    verdict = found.verdict
+def _as_text(index: int, place: str, command: object, verdict: Verdict, seen: Seen) -> bytes:
     lines = [f"{place}: {'allowed' if verdict.allowed else f'refused ({verdict.rule or verdict.code})'}"]
     if not verdict.allowed:
         lines += [f"  {verdict.reason}", f"  {verdict.hint}"]
-    lines += [f"  would run: {_as_line(each)}" for each in found.commands or ()]
+    lines += [f"  would run: {_as_line(each)}" for each in seen or ()]
     return "".join(f"{printable(line)}\n" for line in lines).encode("utf-8", "backslashreplace")
 
 
@@ -108,10 +106,10 @@ def _as_line(command: SimpleCommand) -> str:
     return f"{words}  (by {', '.join(command.through)})" if command.through else words
 
 
-def _as_json(index: int, place: str, command: object, found: Explanation) -> bytes:
+def _as_json(index: int, place: str, command: object, verdict: Verdict, seen: Seen) -> bytes:
     from arrea.cli.render.json_lines import line_of
 
-    told: dict[str, Any] = {"index": index, "place": place, "command": command, **found.verdict.as_dict()}
-    if found.commands is not None:
-        told["would_run"] = [each.as_dict() for each in found.commands]
+    told: dict[str, Any] = {"index": index, "place": place, "command": command, **verdict.as_dict()}
+    if seen is not None:
+        told["would_run"] = [each.as_dict() for each in seen]
     return line_of(told)

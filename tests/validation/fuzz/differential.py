@@ -1,4 +1,4 @@
-"""Judges mutants that bash and shfmt accept: a verb that shfmt sees must be refused, wherever the text is put.
+"""Judges mutants that a shell and shfmt accept: a verb that shfmt sees must be refused, wherever the text is put.
 
 `Report` counts what became of them: hidden (a verb was there, and the line was allowed: a fault), and false refusals
 (no verb, no name that only exists at run time, no launcher, and refused all the same: a nuisance).
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from arrea._prepare.validation.validator import MAX_BYTES, Validator
 from tests.validation.fuzz.carriers import carried
-from tests.validation.fuzz.oracle import Sight, sights
+from tests.validation.fuzz.oracle import BASH, Shell, Sight, sights
 from tests.validation.fuzz.seeds import LAUNCHERS, VERBS
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Report:
     def __str__(self) -> str:
         codes = Counter(code for _, code in self.blocked)
         return (
-            f"{self.mutants} mutants, {self.accepted} accepted by bash and shfmt: {self.with_verb} with a verb, "
+            f"{self.mutants} mutants, {self.accepted} accepted: {self.with_verb} with a verb, "
             f"{len(self.hidden)} hidden; {len(self.raised)} raised; {self.unknown} with a name unknown before it runs; "
             f"{self.launched} behind a launcher; {self.clean} clean, {len(self.blocked)} of them refused "
             f"({self.share_blocked:.1%}; {dict(codes)})"
@@ -62,9 +62,9 @@ def new_judge(longest: int = MAX_BYTES) -> Judge:
     return Validator(allow_substitution=True, user_rules={RULE: no_zap}, _max_bytes=longest).line
 
 
-def compare(texts: Sequence[str], judge: Judge, report: Report) -> None:
+def compare(texts: Sequence[str], judge: Judge, report: Report, shell: Shell = BASH) -> None:
     """Adds what is found in these texts."""
-    for text, sight in zip(texts, sights(texts), strict=True):
+    for text, sight in zip(texts, sights(texts, shell), strict=True):
         report.mutants += 1
         if sight is not None:
             report.accepted += 1
@@ -80,7 +80,7 @@ def _count(text: str, sight: Sight, judge: Judge, report: Report) -> None:
         report.unknown += 1
     elif not LAUNCHERS.isdisjoint(sight.names):
         report.launched += 1
-    else:
+    elif sight.names:
         report.clean += 1
         code = _code(text, judge, report)
         if code is not None:
@@ -114,13 +114,13 @@ def smaller(text: str, still: Callable[[str], bool]) -> str:
     return text
 
 
-def hides(judge: Judge) -> Callable[[str], bool]:
-    """Whether bash and shfmt accept a text, shfmt sees a verb, and the judge doesn't."""
+def hides(judge: Judge, shell: Shell) -> Callable[[str], bool]:
+    """Whether the shell and shfmt accept a text, shfmt sees a verb, and the judge doesn't."""
 
     def hidden(text: str) -> bool:
         if _code(text, judge, Report()) is not None:
             return False
-        (sight,) = sights([text])
+        (sight,) = sights([text], shell)
         return sight is not None and sight.has(VERBS)
 
     return hidden
@@ -130,11 +130,11 @@ def raises(judge: Judge) -> Callable[[str], bool]:
     return lambda text: _code(text, judge, Report()) == "raised"
 
 
-def explained(report: Report, judge: Judge, most: int = 10) -> str:
+def explained(report: Report, judge: Judge, shell: Shell = BASH, most: int = 10) -> str:
     """The first of the faults, each as it was found and as small as it gets."""
     lines = []
     for text in list(dict.fromkeys(report.hidden))[:most]:
-        lines.append(f"allowed: {text!r}{_shrunk(text, hides(judge))}")
+        lines.append(f"allowed: {text!r}{_shrunk(text, hides(judge, shell))}")
     for text, error in report.raised[:most]:
         lines.append(f"{error}: {text!r}{_shrunk(text, raises(judge))}")
     return "\n".join(lines)

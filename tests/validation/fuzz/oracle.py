@@ -1,6 +1,7 @@
-"""What bash and shfmt see in a text: whether it is a command at all, and which names its commands have.
+"""What a shell and shfmt see in a text: whether it is a command at all, and which names its commands have.
 
-Both only parse: `bash -n` reads from its standard input without running anything, shfmt prints a syntax tree. Many
+Both only parse: `bash -n` reads from its standard input without running anything, shfmt prints a syntax tree; the same
+with dash and shfmt's dialect `posix`, for that is what `/bin/sh` often is. Many
 texts go to one shfmt: first as a file each, which tells the good ones; those are then read as one text with a marker
 behind each. Where a marker isn't a command of the top level at its place, a text has reached over its end (a backslash
 or an `&&` at the end of the last line), and the texts are halved until each is right or alone.
@@ -23,6 +24,17 @@ AT_ONCE = 200
 _MARK = "arrea-mark"
 
 
+class Shell(NamedTuple):
+    """The command that parses its input without running it, and shfmt's name for its language."""
+
+    command: tuple[str, ...]
+    dialect: str
+
+
+BASH = Shell(("/bin/bash", "--norc", "--noprofile", "-n"), "bash")
+DASH = Shell(("/bin/dash", "-n"), "posix")
+
+
 class Sight(NamedTuple):
     """The names of all commands at any depth, quotes undone; `unknown` counts those that only exist at run time."""
 
@@ -37,33 +49,32 @@ class OracleFailed(Exception):
     """bash or shfmt is not there, or does something unheard of."""
 
 
-def sights(texts: Sequence[str]) -> list[Sight | None]:
+def sights(texts: Sequence[str], shell: Shell = BASH) -> list[Sight | None]:
     """What is seen in each; None for what either of the two refuses."""
     found: list[Sight | None] = []
     with tempfile.TemporaryDirectory(prefix="arrea-fuzz-") as folder:
         for start in range(0, len(texts), AT_ONCE):
-            found += _sights_of_some(texts[start : start + AT_ONCE], Path(folder))
+            found += _sights_of_some(texts[start : start + AT_ONCE], shell, Path(folder))
     return found
 
 
-def _sights_of_some(texts: Sequence[str], folder: Path) -> list[Sight | None]:
-    bad = _refused_by_shfmt(texts, folder)
-    good = [n for n in range(len(texts)) if n not in bad and bash_accepts(texts[n])]
-    seen = dict(zip(good, _trees([texts[n] for n in good]), strict=True))
+def _sights_of_some(texts: Sequence[str], shell: Shell, folder: Path) -> list[Sight | None]:
+    bad = _refused_by_shfmt(texts, shell.dialect, folder)
+    good = [n for n in range(len(texts)) if n not in bad and accepts(texts[n], shell)]
+    seen = dict(zip(good, _trees([texts[n] for n in good], shell.dialect), strict=True))
     return [_sight(seen[n]) if n in seen else None for n in range(len(texts))]
 
 
-def bash_accepts(text: str) -> bool:
+def accepts(text: str, shell: Shell = BASH) -> bool:
     """Nothing runs: `-n`, no start-up files, no variables, and the text is only read."""
-    command = ["/bin/bash", "--norc", "--noprofile", "-n"]
-    return _run(command, text).returncode == 0
+    return _run(shell.command, text).returncode == 0
 
 
-def _refused_by_shfmt(texts: Sequence[str], folder: Path) -> set[int]:
+def _refused_by_shfmt(texts: Sequence[str], dialect: str, folder: Path) -> set[int]:
     files = [folder / f"{n}.sh" for n in range(len(texts))]
     for file, text in zip(files, texts, strict=True):
         file.write_text(text, encoding="utf-8", newline="")
-    run = _run([str(SHFMT), "-l", "-ln", "bash", *map(str, files)], "")
+    run = _run([str(SHFMT), "-l", "-ln", dialect, *map(str, files)], "")
     lines = run.stderr.decode(errors="replace").splitlines()
     bad = {line.split(":")[0] for line in lines}
     if not bad <= set(map(str, files)):
@@ -71,22 +82,22 @@ def _refused_by_shfmt(texts: Sequence[str], folder: Path) -> set[int]:
     return {n for n, file in enumerate(files) if str(file) in bad}
 
 
-def _trees(texts: Sequence[str]) -> list[list[Any]]:
+def _trees(texts: Sequence[str], dialect: str) -> list[list[Any]]:
     """The statements of each text; all are good for shfmt by themselves."""
     if len(texts) < 2:
-        return [_statements(text) for text in texts]
-    found = _split_at_markers(texts)
+        return [_statements(text, dialect) for text in texts]
+    found = _split_at_markers(texts, dialect)
     if found is None:
         half = len(texts) // 2
-        found = _trees(texts[:half]) + _trees(texts[half:])
+        found = _trees(texts[:half], dialect) + _trees(texts[half:], dialect)
     return found
 
 
-def _split_at_markers(texts: Sequence[str]) -> list[list[Any]] | None:
+def _split_at_markers(texts: Sequence[str], dialect: str) -> list[list[Any]] | None:
     """None where the texts can't be read in one go."""
     pieces = [f"{text}\n{_MARK} {n}\n" for n, text in enumerate(texts)]
     try:
-        statements = _statements("".join(pieces))
+        statements = _statements("".join(pieces), dialect)
     except OracleFailed:
         return None
     found: list[list[Any]] = [[]]
@@ -122,8 +133,8 @@ def _plain_words(statement: Any) -> list[str] | None:
     return [part[0].get("Value", "") if len(part) == 1 else "" for part in parts]
 
 
-def _statements(text: str) -> list[Any]:
-    run = _run([str(SHFMT), "--to-json", "-ln", "bash"], text)
+def _statements(text: str, dialect: str) -> list[Any]:
+    run = _run([str(SHFMT), "--to-json", "-ln", dialect], text)
     if run.returncode:
         raise OracleFailed(f"shfmt says {run.stderr.decode(errors='replace')[:500]!r} of {text!r}")
     found: list[Any] = json.loads(run.stdout).get("Stmts", [])
@@ -148,7 +159,7 @@ def _commands(statements: list[Any]) -> Iterator[list[Any]]:
                 yield node["Args"]
 
 
-def _run(command: list[str], text: str) -> subprocess.CompletedProcess[bytes]:
+def _run(command: Sequence[str], text: str) -> subprocess.CompletedProcess[bytes]:
     try:
         return subprocess.run(command, input=text.encode(), capture_output=True, env={}, cwd="/", timeout=30)
     except FileNotFoundError as error:

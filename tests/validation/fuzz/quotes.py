@@ -7,11 +7,13 @@ Source: bash(1), QUOTING and Brace Expansion.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 _ANSI_C = re.compile(
-    r"\\(?:([abeEfnrtv\\'\"?])|([0-7]{1,3})|x([0-9a-fA-F]{1,2})|u(\w{1,4})|U(\w{1,8})|c(.))", re.DOTALL
+    r"\\(?:([abeEfnrtv\\'\"?])|([0-7]{1,3})|x([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{1,4})|U([0-9a-fA-F]{1,8})|c(.))",
+    re.DOTALL,
 )
 _LETTERS = dict(zip("abeEfnrtv\\'\"?", "\a\b\x1b\x1b\f\n\r\t\v\\'\"?", strict=True))
 _IN_DOUBLE = re.compile(r"\\([$`\"\\])")
@@ -80,4 +82,4 @@ def _character(escape: re.Match[str]) -> str:
         return chr(ord(control.upper()) ^ 0x40)
     if octal:
         return chr(int(octal, 8) & 0xFF)
-    return chr(int(hexadecimal or short or long, 16))
+    return chr(min(int(hexadecimal or short or long, 16), sys.maxunicode))

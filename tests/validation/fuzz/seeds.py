@@ -139,6 +139,25 @@ exec 3>&1 4<f
 echo $$ $! $? $- $0 $@ $*
 f() { echo "$1"; }
 trap - INT
+x+=1 zap -rf /x
+x[0]+=1; y= zap
+B="x y"\; C=$x\' zap
+function f-a { zap -rf /x; }
+x=(a [2]=b); zap
+a[1<<2]=x; zap
+echo $[1 << 2]; zap
+{fd}> f zap 3<&- {fd}>&-
+cat 3<<< a <<< "b c"; zap
+echo "${x:-a 'b' "c"}"; zap
+echo "`echo "a b"`"; zap
+echo `echo \`zap\``
+echo $(case $x in a) ls ;; (b) zap ;; esac)
+echo "$(echo "$(zap)" ')')"
+[ "$(ls | wc -l)" -gt 2 ] && zap
+[[ $x == @(a|b)* ]] || zap
+f() { zap; } > log 2>&1
+for i in $(ls) `zap`; do ls; done
+echo ${x/$(zap)/y} ${x:$((1+1)):2}
 """
 
 _TEXTS = r"""
@@ -217,6 +236,51 @@ fi
 python - <<'A'
 print("zap -rf /x")
 A
+
+2\
+>&1 zap -rf /x
+
+ls -l
+\
+zap -rf /x
+
+cat <<A\
+B
+x
+AB
+zap
+
+cat <<'A'"B"\C
+x
+ABC
+zap
+
+cat <<"A'B" <<\'C
+x
+A'B
+'C
+zap
+
+cat <<A $(cat <<B
+b
+B
+zap)
+a
+A
+
+x=$(cat <<A
+it's $(zap)
+A
+); ls
+
+if ls <<A; then
+a
+A
+  zap
+fi
+
+a[1<<2]=x
+zap
 
 x=(
   a   # one

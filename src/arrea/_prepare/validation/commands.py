@@ -80,6 +80,8 @@ class Call:
     """One simple command as found.
 
     words: values with marks (see `words`), the program first. places: of each of them in `source`.
+    name: the program's, "" for a line of assignments or redirects, None when it exists only at run time.
+    redirects: operator, target and place of each.
     feed, out, forks, function: as in `Frame`. through: the programs that start it, outermost first.
     guess: only taken for a command, as a text in a program is: what can't be understood in it doesn't matter.
     level: how many texts it is inside of. stages: for a word that is one substitution, what it is made of.
@@ -88,12 +90,13 @@ class Call:
     """
 
     __slots__ = (
-        "assignments", "behind", "bomb", "feed", "forks", "function", "guess", "level", "out", "places",
+        "assignments", "behind", "bomb", "feed", "forks", "function", "guess", "level", "name", "out", "places",
         "reads_unknown", "redirects", "source", "stages", "through", "words",
     )  # fmt: skip
 
     def __init__(self, source: Source, frame: Frame) -> None:
         self.source = source
+        self.name: str | None = ""
         self.words: Sequence[str] = ()
         self.places: Sequence[Span] = ()
         self.feed = frame.feed
@@ -101,7 +104,7 @@ class Call:
         self.forks = frame.forks
         self.function = frame.function
         self.assignments: list[tuple[str, str]] = []
-        self.redirects: list[tuple[str, str]] = []
+        self.redirects: list[tuple[str, str, Span]] = []
         self.through: tuple[str, ...] = ()
         self.guess = False
         self.level = 0
@@ -110,10 +113,9 @@ class Call:
         self.bomb: Function | None = None
         self.reads_unknown = False
 
-    @property
-    def name(self) -> str | None:
-        """The program's name, "" for a line of assignments or redirects, None when it exists only at run time."""
-        return name_of(self.words[0]) if self.words else ""
+    def between(self, first: int, last: int) -> Span:
+        """The place of its words from `first` to `last`, in its source."""
+        return (self.places[first][0], self.places[last][1])
 
     def span(self, first: int = 0, last: int = -1) -> Span:
         """Of its words from `first` to `last`, in characters of the command as given."""
@@ -135,10 +137,10 @@ def name_of(word: str) -> str | None:
     >>> name_of("/bin/rm"), name_of("$x".replace("$x", LOOSE))
     ('rm', None)
     """
-    name = word[word.rfind("/") + 1 :].lstrip("=")  # for zsh `=ls` is the path of `ls`
+    name = word[word.rfind("/") + 1 :].lstrip("=") or word  # for zsh `=ls` is the path of `ls`
     if GLOB in word or LOOSE in word:
         return None
-    if QUOTED in word and (QUOTED in name or not name):
+    if QUOTED in word and QUOTED in name:
         return None
     return name
 

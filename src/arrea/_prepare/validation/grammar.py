@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node, Point
 
 SHORT = 2048  # bytes; at its worst such a text takes some tens of milliseconds
-SECONDS, SECONDS_PER_BYTE, MOST_SECONDS = 0.02, 2e-6, 0.6
+SECONDS, SECONDS_PER_BYTE, MOST_SECONDS = 0.02, 2e-6, 0.4
 
 _BASH = Language(language())
 KINDS = tuple(_BASH.node_kind_for_id(number) or "" for number in range(_BASH.node_kind_count))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from arrea._prepare.validation.commands import Call, Frame, Stage
+from arrea._prepare.validation.commands import Call, Frame, Stage, name_of
 from arrea._prepare.validation.grammar import first_error, parse
 from arrea._prepare.validation.interpreters import commands_in
 from arrea._prepare.validation.launchers import started
@@ -18,7 +18,7 @@ from arrea._prepare.validation.reader import read_tree
 from arrea._prepare.validation.source import Source
 from arrea._prepare.validation.special_launchers import ELEVATORS, SHELLS
 from arrea._prepare.validation.started import Appended, Code, Input, Line, Opaque, Words
-from arrea._prepare.validation.texts import fed
+from arrea._prepare.validation.texts import fed, printed_by_code
 from arrea._prepare.validation.words import LOOSE
 
 TYPE_CHECKING = False
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from arrea._prepare.validation.started import Started
 
 MAX_LEVEL = 8  # texts inside of texts
-MAX_THROUGH = 64  # programs that start each other
-MAX_READ = 16  # times its length, and a bit, is read of a text in all
+MAX_THROUGH = 32  # programs that start each other
+MAX_READ = 3  # times its length, and a bit, is read of a text in all
+MAX_NODES = 65_536  # of all trees; a script of 64 KiB has a quarter of them
+MAX_RETRIED = 65_536  # characters of a text that is read a second time when the grammar fails
 
 _BIDIRECTIONAL = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _QUOTED_KINDS = frozenset(("raw_string", "string", "string_content", "ansi_c_string"))
@@ -67,7 +69,8 @@ class Inspection:
         self.calls: list[Call] = []
         self.problems: list[Problem] = []
         self.functions: dict[str, Function] = {}
-        self._left = MAX_READ * (text_length + 4096)
+        self._left = MAX_READ * text_length + 65_536
+        self._nodes_left = MAX_NODES
         self._todo: list[Call] = []
         self._later: list[tuple[Call, Input | Appended]] = []
 
@@ -78,9 +81,9 @@ class Inspection:
         self._read(text, None, None, guess=False)
         self._run()
 
-    def vector(self, words: Sequence[str], source: Source, places: Sequence[Span]) -> None:
-        """Everything that these words would run, without a shell before them."""
-        call = Call(source, Frame())
+    def vector(self, words: Sequence[str], text: str, places: Sequence[Span]) -> None:
+        """Everything that these words would run, without a shell before them. They are at these places of a text."""
+        call = Call(Source(text), Frame())
         call.words, call.places = words, places
         self._todo.append(call)
         self._run()
@@ -99,10 +102,10 @@ class Inspection:
     # ── one call ─────────────────────────────────────────────────────────────────────────────────
 
     def _look_at(self, call: Call) -> None:
-        for name, value in call.assignments:
-            if name in _COMMAND_VARIABLES:
-                self._read(value, call, call.span(), guess=True, name=f"{name}=")
-        name = call.name
+        name = call.name = name_of(call.words[0]) if call.words else ""
+        for variable, value in _assigned(call, name):
+            if variable in _COMMAND_VARIABLES:
+                self._read(value, call, call.span(), guess=True, name=f"{variable}=")
         if name is None:
             self._unknown_name(call)
         elif name:
@@ -153,6 +156,7 @@ class Inspection:
         inner.places = [*places, *[call.places[-1]] * (len(piece.words) - len(places))]
         shift = piece.first
         inner.stages = {at - shift: stage for at, stage in call.stages.items() if at >= shift}
+        inner.forks = inner.forks or name == "coproc"
         if inner.out is not None:
             inner.out.calls.append(inner)
         self._todo.append(inner)
@@ -171,9 +175,9 @@ class Inspection:
             self._add("unparseable", f"code that runs what {decodes} hides", call, piece.first, piece.first)
         for words in commands:
             if len(words) > 1:
-                copies = Words(piece.first, words)
-                self._start(call, name, copies, guess=True)
-                self._todo[-1].places = [call.places[piece.first]] * len(words)
+                inner = Call(Source(" ".join(words), span), Frame())
+                inner.words, inner.places = words, places_of(words)
+                self._todo.append(self._inherit(inner, call, name, guess=True))
             else:
                 self._read(words[0], call, span, guess=True, name=name)
 
@@ -183,7 +187,8 @@ class Inspection:
         name = call.name or "?"
         if isinstance(piece, Appended):
             arriving = fed(call.feed, self.functions)
-            more = arriving.text.split() if arriving.text is not None else [LOOSE]
+            text = arriving.text
+            more = [LOOSE] if text is None else [text] if piece.whole else text.split()
             self._start(call, name, Words(piece.first, [*call.words[piece.first :], *more]))
             return
         at = piece.first or 0
@@ -196,6 +201,8 @@ class Inspection:
                 self._add("unparseable", reason, call, at, at)
         elif arriving.text is None:
             call.reads_unknown = isinstance(feed, Stage)
+            for text in printed_by_code(feed, self.functions):
+                self._read(text, call, span, guess=True, name=name)
         elif piece.language is None:
             self._read(arriving.text, call, span, guess=call.guess, name=name)
         else:
@@ -243,6 +250,9 @@ class Inspection:
         check_depth(source.chars)
         mask(source)
         root = _tree(source)
+        self._nodes_left -= root.descendant_count
+        if self._nodes_left < 0:
+            raise Unreadable("too much to read", code="too_deep")
         if "\r" in text and self._bad_returns(source, root):
             return []
         reading = read_tree(source, root, frame)
@@ -310,9 +320,26 @@ class Inspection:
         self.problems.append(Problem(code, reason, call.span(first, last), call.fragment(first, last)[:80]))
 
 
+def places_of(words: Sequence[str]) -> list[Span]:
+    """Of words that are joined by blanks, in the characters of a `Source`."""
+    places, at = [], 0
+    for word in words:
+        length = len(word) if word.isascii() else len(word.encode("utf-8", "replace"))
+        places.append((at, at + length))
+        at += length + 1
+    return places
+
+
+def _assigned(call: Call, name: str | None) -> list[tuple[str, str]]:
+    """What a call sets: before its name, or as `export` does."""
+    if name not in ("export", "declare", "typeset", "readonly", "local"):
+        return call.assignments
+    return [(variable, value) for variable, _, value in (word.partition("=") for word in call.words[1:])]
+
+
 def _tree(source: Source) -> Node:
     root = parse(source.masked.encode("latin-1"))
-    if root is None:
+    if root is None and len(source.chars) <= MAX_RETRIED:
         mask(source, gaps=True)
         root = parse(source.masked.encode("latin-1"))
     if root is None:

@@ -31,7 +31,6 @@ awk gawk mawk nawk original-awk goawk : * -e --source ; -v -F -f --assign --fiel
 Rscript R julia elixir swift groovy scala ghc runghc ocaml racket guile sbcl clisp crystal raku erl escript : \
     -e --eval -E -eval --expr -x ; -l
 tclsh wish : ;
-sqlite3 psql mysql mariadb : -c -e --command --execute -cmd ; -h -p -U -u -d -P
 osascript : -e ; -l
 """
 _PROGRAMS: dict[str, str] = {}
@@ -106,7 +105,7 @@ def _attached(word: str, code: frozenset[str]) -> str | None:
 _RUNS = re.compile(
     r"\b(?:system\d?|systemCommand|popen\w*|exec\w*|spawn\w*|posix_spawnp?|Popen|run\w*|call|check_call|check_output|"
     r"getoutput|getstatusoutput|qx|shell_exec|passthru|proc_open|pcntl_exec|shell|sh|execSync|do shell script|cmd|"
-    r"open[23]?|startProcess|Process|process|command|subprocess|getline)\b|%x|\bos:cmd",
+    r"open[23]?|startProcess|Process|process|command|\w*subprocess\w*|getline)\b|%x|\bos:cmd",
     re.IGNORECASE,
 )
 _DECODES = re.compile(
@@ -120,7 +119,7 @@ _LITERAL = re.compile(
     re.DOTALL,
 )
 _JOINED = re.compile(r"[\s\\]*(?:\+|\.\.?|<>|&)?[\s\\]*(?:[rbfuRBFU]{1,2})?", re.DOTALL)
-_LISTED = re.compile(r"[\s\[\](){}]*,[\s\[\](){}]*(?:[rbfuRBFU]{1,2})?", re.DOTALL)
+_LISTED = re.compile(r"[\s\[\](){}]*,[\s\[\](){}]*(?:\w+\s*[:=][\s\[({]*)?(?:[rbfuRBFU]{1,2})?", re.DOTALL)
 
 
 def commands_in(code: str, language: str) -> tuple[list[list[str]], str | None]:
@@ -133,10 +132,21 @@ def commands_in(code: str, language: str) -> tuple[list[list[str]], str | None]:
     """
     if not _runs_programs(code, language):
         return [], None
+    decodes = _DECODES.search(code)
+    return [part for group in _groups(code) for part in _parts(group)], decodes[0] if decodes else None
+
+
+def texts_in(code: str) -> list[str]:
+    """Every text in code, joined where the code joins it."""
+    return [text for group in _groups(code) for text in group]
+
+
+def _groups(code: str) -> list[list[str]]:
+    """The texts, those together that are separated by commas only."""
     groups: list[list[str]] = []
     end = -1
     for found in _LITERAL.finditer(code):
-        between = code[end : found.start()] if end >= 0 else ""
+        between = code[end : found.start()]
         text = decode_escapes(found[found.lastgroup or 0])
         listed = found[0][:2] in ("qw", "%w", "%W", "%i")
         words = text.split() if listed else [text]
@@ -147,15 +157,15 @@ def commands_in(code: str, language: str) -> tuple[list[list[str]], str | None]:
         else:
             groups.append(words)
         end = found.end()
-    decodes = _DECODES.search(code)
-    return [part for group in groups for part in _parts(group)], decodes[0] if decodes else None
+    return [group for group in groups if group]
 
 
 def _parts(group: list[str]) -> list[list[str]]:
-    return [group] if len(group) == 1 else [group, *([text] for text in group)]
+    lines = [[text.strip("| ")] for text in group]  # a bar at an end is how perl opens a pipe
+    return lines if len(group) == 1 else [group, *lines]
 
 
 def _runs_programs(code: str, language: str) -> bool:
-    if "`" in code or (language == "awk" and "|" in code):
+    if "`" in code or "qx" in code or "%x" in code or (language == "awk" and "|" in code):
         return True
     return _RUNS.search(_LITERAL.sub("''", code)) is not None

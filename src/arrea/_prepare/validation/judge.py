@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import dropwhile
+
 from arrea._model.simple_command import SimpleCommand
 from arrea._model.text import printable
 from arrea._model.verdict import ALLOWED, Verdict
 from arrea._prepare.validation.bombs import mark_bombs
-from arrea._prepare.validation.commands import name_of
-from arrea._prepare.validation.inspection import Inspection, Problem
+from arrea._prepare.validation.inspection import Inspection, Problem, places_of
 from arrea._prepare.validation.plain import KEYWORDS
 from arrea._prepare.validation.rules import RULES
-from arrea._prepare.validation.source import Source
 from arrea._prepare.validation.special_launchers import ELEVATORS, is_assignment
 from arrea._prepare.validation.words import GLOB, UNKNOWN
 
@@ -29,7 +29,6 @@ _HINTS = {
     "unparseable": "write it out, or give the words as a list, which no shell reads",
     "too_deep": "put it into a script of its own and run that",
 }
-_ORDER = ("possible_injection", "dangerous_command", "too_deep", "unparseable")
 _SAFE_PATHS = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin")
 _AS_LINE = ("-s", "-i", "--shell", "--login")  # `sudo` gives the words to a shell
 
@@ -50,31 +49,17 @@ def inspect_line(text: str, options: Options, *, plain: bool) -> Inspection:
     if not plain or not KEYWORDS.isdisjoint(words):
         inspection.line(text)
         return inspection
-    _add_words(inspection, Source(text), words, skip_assignments=True)
+    found = [(word, place) for word, place in zip(words, places_of(words), strict=True) if word]
+    kept = list(dropwhile(lambda pair: is_assignment(pair[0]), found))
+    if kept:
+        inspection.vector([word for word, _ in kept], text, [place for _, place in kept])
     return inspection
 
 
 def inspect_words(words: Sequence[str], options: Options) -> Inspection:
     inspection = Inspection(sum(map(len, words)), allow_substitution=options.allow_substitution)
-    _add_words(
-        inspection, Source(" ".join(words).encode("utf-8", "replace").decode()), words, skip_assignments=False
-    )
+    inspection.vector(words, " ".join(words), places_of(words))
     return inspection
-
-
-def _add_words(
-    inspection: Inspection, source: Source, words: Sequence[str], *, skip_assignments: bool
-) -> None:
-    kept: list[str] = []
-    places: list[Span] = []
-    at = 0
-    for word in words:
-        if (word or not skip_assignments) and (kept or not skip_assignments or not is_assignment(word)):
-            kept.append(word)
-            places.append((at, at + len(word)))
-        at += len(word) + 1
-    if kept:
-        inspection.vector(kept, source, places)
 
 
 def _judge(inspection: Inspection, options: Options) -> Verdict:
@@ -83,12 +68,12 @@ def _judge(inspection: Inspection, options: Options) -> Verdict:
         return _refused(problem)
     mark_bombs(inspection.calls, inspection.functions)
     verdict = _by_rules(inspection.calls, options)
+    if verdict is None:
+        verdict = _by_user_rules(inspection.calls, options.user_rules)
     if verdict is not None:
         return verdict
-    if problem := first.get("too_deep") or first.get("unparseable"):
-        return _refused(problem)
-    verdict = _by_user_rules(inspection.calls, options.user_rules)
-    return ALLOWED if verdict is None else verdict
+    problem = first.get("too_deep") or first.get("unparseable")
+    return ALLOWED if problem is None else _refused(problem)
 
 
 def _refused(problem: Problem) -> Verdict:
@@ -109,19 +94,20 @@ def shown(fragment: str) -> str:
 
 
 def _by_rules(calls: Sequence[Call], options: Options) -> Verdict | None:
-    named = [(name, call) for call in calls if (name := call.name) is not None]
     for rule_name in options.rules:
         rule = RULES[rule_name]
-        for name, call in named:
-            if rule.concerns(name) and not (name in ELEVATORS and _is_exempt(call, options.sudo_allowlist)):
+        for call in calls:
+            if call.name is not None and rule.concerns(call.name):
                 found = rule.find(call)
-                if found is not None:
-                    return _dangerous(rule_name, rule, call, *found)
+                if found is not None and not _is_exempt(call, options.sudo_allowlist):
+                    return _dangerous(rule_name, rule, call, found)
     return None
 
 
 def _is_exempt(call: Call, allowlist: Sequence[tuple[str, ...]]) -> bool:
     """The words behind this `sudo` begin with allowed ones, all known."""
+    if not allowlist or call.name not in ELEVATORS:
+        return False
     behind = call.behind
     before = call.words[1 : len(call.words) - len(behind)]
     if not behind or any(is_assignment(word) or word in _AS_LINE for word in before):
@@ -131,8 +117,8 @@ def _is_exempt(call: Call, allowlist: Sequence[tuple[str, ...]]) -> bool:
     return any((name, *behind[1 : len(allowed)]) == allowed for allowed in allowlist for name in names)
 
 
-def _dangerous(rule_name: str, rule: Rule, call: Call, first: int, last: int) -> Verdict:
-    span, fragment = call.span(first, last), call.fragment(first, last)
+def _dangerous(rule_name: str, rule: Rule, call: Call, place: Span) -> Verdict:
+    span, fragment = call.source.span(*place), call.source.text(*place)
     if rule_name == "no_fork_bomb" and call.bomb is not None:
         span, fragment = call.bomb.span, call.bomb.fragment
     via = f", started by {printable(' '.join(call.through)[:60])}" if call.through else ""
@@ -186,10 +172,10 @@ def _failed(name: str, call: Call, what: str) -> Verdict:
 def public(call: Call) -> SimpleCommand:
     """A call as users see it."""
     return SimpleCommand(
-        name_of(call.words[0]) if call.words else None,
+        call.name,
         tuple(map(_known, call.words)),
         assignments=tuple((name, _known(value)) for name, value in call.assignments),
-        redirects=tuple((operator, _known(target)) for operator, target in call.redirects),
+        redirects=tuple((operator, _known(target)) for operator, target, _ in call.redirects),
         span=call.span(),
         through=call.through,
     )

@@ -10,7 +10,7 @@ What the rest is:
 
     words   a command: a program and its arguments    line   a shell line, joined with blanks
     lines   shell lines, one in each word             sub    the name of a subcommand that has a line of its own
-    none    nothing that runs
+    none    nothing that runs                         escapes  commands of the program's own, see -e^
 
 An option and its value:
 
@@ -27,7 +27,7 @@ More words: `fed` (without a command, a shell reads the input), `=` (assignments
 from __future__ import annotations
 
 _TABLE = """
-! { if then elif else while until do not and or begin - noglob nocorrect repeat coproc : words
+! { if then elif else while until do not and or begin - noglob nocorrect repeat : words
 nohup setsid chronic ifne unbuffer builtin eatmydata winpty catchsegv fakeroot fakechroot softlimit : words
 ccache distcc sccache tsocks torify torsocks proxychains proxychains4 vglrun optirun prime-run gamemoderun \
     : words
@@ -103,8 +103,12 @@ tmux.new tmux.new-session : line -s -n -c -t -x -y -e -F -f
 tmux.neww tmux.new-window tmux.splitw tmux.split-window tmux.respawn-pane tmux.respawn-window tmux.popup \
     tmux.display-popup : line -n -c -t -e -F -l -p -h -w -x -y
 tmux.run tmux.run-shell tmux.if tmux.if-shell tmux.pipe-pane tmux.send tmux.send-keys : lines -t -d -N
+stuff : lines
 screen : words -S -c -t -T -s -e -h -p -r? -x? -ls? -X.
 dtach abduco : 1 words -e -r
+mapfile readarray complete compgen : none -C!
+sqlite3 : 1 escapes -cmd^
+psql mysql mariadb : none -c^ -e^ --command^ --execute^
 expect : none -c^
 xterm konsole alacritty kitty foot urxvt gnome-terminal xfce4-terminal terminator : none -e. -x. --. --command!
 vim vi nvim view ex ed gvim : none -c^ --cmd^ -S -u -s +^
@@ -203,7 +207,6 @@ jj.util : sub
 cargo.watch : none -x -s! --shell!
 go.run go.test go.generate : none -exec!
 just : none -c. --command. --shell
-start-stop-daemon : none -a --startas! -x --exec! -n -p -u -c -d
 daemonize daemon : words -p -l -o -e -E -c -u -a -n --name -D -X! --command!
 mpirun mpiexec srun salloc aprun orterun : words -n -np -N -c -p -t -w -J -H --host --hostfile -x -mca \
     --mca --map-by --bind-to --partition --time --ntasks --nodes

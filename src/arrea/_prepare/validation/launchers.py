@@ -11,6 +11,7 @@ import re
 
 from arrea._prepare.validation.interpreters import interpreter, language_of
 from arrea._prepare.validation.launcher_table import FIRST, USAGES
+from arrea._prepare.validation.names import names
 from arrea._prepare.validation.special_launchers import SHELLS, SPECIAL, is_assignment, line_in, shell
 from arrea._prepare.validation.started import Code, Input, Line, Words
 from arrea._prepare.validation.words import QUOTED
@@ -30,10 +31,14 @@ def started(call: Call, name: str) -> Iterator[Started]:
         return special(call)
     if name in SHELLS:
         return shell(call)
+    return _by_tables(call, name)
+
+
+def _by_tables(call: Call, name: str) -> Iterator[Started]:
     if name in USAGES:
-        return _by_usage(call, name, 1)
-    language = language_of(name)
-    return interpreter(call, language) if language else iter(())
+        yield from _by_usage(call, name, 1)
+    if language := language_of(name):
+        yield from interpreter(call, language)
 
 
 class Usage:
@@ -152,6 +157,9 @@ def _rest(call: Call, name: str, words: Sequence[str], at: int, usage: Usage) ->
     elif kind == "lines":
         for index in range(at, len(words)):
             yield from line_in(call, words[index], index)
+    elif kind == "escapes":
+        for index in range(at, len(words)):
+            yield from _escape(words[index], index)
     else:
         for key in (f"{name}.{words[at]}", f"{FIRST[name]}.{words[at]}"):
             if key in USAGES:
@@ -160,7 +168,8 @@ def _rest(call: Call, name: str, words: Sequence[str], at: int, usage: Usage) ->
 
 
 _ESCAPE = re.compile(
-    r"[\s:+]*(?:silent!?\s+)?(?:!|\\!|\.?(?:shell|system|sh|spawn|exec)\b|terminal\b)\s*(.+)", re.DOTALL
+    r"[\s:+]*(?:silent!?\s+|platform\s+)?(?:!|\\!|\.?(?:shell|system|sh|spawn|exec)\b|terminal\b)\s*(.+)",
+    re.DOTALL,
 )
 
 
@@ -171,18 +180,7 @@ def _escape(text: str, at: int) -> Iterator[Started]:
     yield Code(text, "other", at)
 
 
-_COMMAND_SETTINGS = (
-    "sshcommand",
-    "pager",
-    "editor",
-    "fsmonitor",
-    "cmd",
-    "command",
-    "external",
-    "exec",
-    "askpass",
-    "helper",
-)
+_COMMAND_SETTINGS = tuple(names("command pager editor fsmonitor cmd external exec askpass helper"))
 
 
 def _setting(text: str, at: int) -> Iterator[Started]:

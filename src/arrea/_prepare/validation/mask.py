@@ -4,8 +4,10 @@ Given a source, it fills in `heres` and `masked`, which is as long as `chars` an
 
 - a here-document's body is blanked and its operator becomes a `<`, and so does that of a here-string;
 - a line continuation inside of a word becomes part of the word;
-- vertical tabs and form feeds, no blanks for a shell, become letters;
-- where the grammar failed (`gaps`): braces in place of a command (`{ls,-l}`), `<>` and `{name}>`.
+- escaped blanks, and what is escaped at the begin of a line, become letters; so do vertical tabs and form feeds,
+  which are no blanks for a shell;
+- where the grammar failed (`gaps`): braces in place of a command (`{ls,-l}`), `<>`, `{name}>`,
+  `for i do`, and redirects behind a mere assignment.
 
 It keeps track of quotes, comments and substitutions on its own; the reader of commands holds it to that: an operator
 that the grammar finds at another place makes the text unreadable.
@@ -26,13 +28,18 @@ MAX_DEPTH = 64
 MAX_STAGES = 512
 MAX_UNOPENED = 2048
 
-_NEEDED = re.compile(r"<<|\S\\\n|\\\n\Z|[\x0b\x0c]")
+_NEEDED = re.compile(r"<<|\S\\\n|\\\n\Z|[\x0b\x0c]|\\[ \t]|\n\\")
+_ESCAPED = re.compile(r"\\.", re.DOTALL)  # two at a time, so that what is escaped escapes nothing
 _BRACKET = re.compile(r"[(){}\[\]]")
 _TABLE = {0x0B: "_", 0x0C: "_"}
 _NAMED_DESCRIPTOR = re.compile(r"\{[A-Za-z_]\w*\}(?=[<>])", re.ASCII)
 _BRACES = re.compile(r"\{[^\s{}'\"`$\\;&|<>()]*,[^\s{}'\"`$\\;&|<>()]*\}")
+_FOR_DO = re.compile(r"\b(for[ \t]+[A-Za-z_]\w*)[ \t]([ \t]*do\b)", re.ASCII)
+_TO_NULL = re.compile(r"(?<=\s)\d?>>?[ \t]*/dev/null(?=[\s;&|)]|\Z)|(?<=\s)2>&1(?=[\s;&|)]|\Z)")
 _DELIMITER = re.compile(r"[ \t]*((?:'[^']*'|\"[^\"]*\"|\\.|[^\s;&|<>()'\"\\])+)")
+_CONTINUED = re.compile(r"(?:\\\n)+")
 _OPERATORS = "&|;<>()"
+_BROKEN = _OPERATORS + "0123456789}"  # with what follows, these may be one operator
 
 # What matters in: code; "double quotes" and here-documents; ${...}; ((...)).
 _IN_CODE = re.compile(r"[\\'\"`$(){<#\n]")
@@ -90,8 +97,15 @@ def mask(source: Source, *, gaps: bool = False) -> None:
     if gaps or _NEEDED.search(source.chars):
         masked = _Mask(source, gaps)
         masked.run(_CODE, 0, len(source.chars))
-        source.masked = "".join(masked.chars).translate(_TABLE)
+        text = "".join(masked.chars).translate(_TABLE)
+        source.masked = _without_gaps(text) if gaps else text
         source.heres = masked.heres
+
+
+def _without_gaps(text: str) -> str:
+    """`for i do` gets its semicolon; what is thrown away needs no redirect, which the grammar refuses behind `x=1`."""
+    text = _FOR_DO.sub(r"\1;\2", text)
+    return _TO_NULL.sub(lambda found: " " * len(found[0]), text)
 
 
 def mask_body(source: Source) -> None:
@@ -102,12 +116,16 @@ def mask_body(source: Source) -> None:
     source.heres = masked.heres
 
 
+def _as_letters(found: re.Match[str]) -> str:
+    return "__" if found[0][1] in " \t" else found[0]
+
+
 class _Mask:
     """One pass over a text, with a stack of what it is inside of."""
 
     def __init__(self, source: Source, gaps: bool) -> None:
         self.source = source.chars
-        self.chars = list(source.chars)
+        self.chars = list(_ESCAPED.sub(_as_letters, source.chars))
         self.heres: dict[int, Here] = {}
         self.gaps = gaps
         self.stack: list[str] = []
@@ -243,10 +261,14 @@ class _Mask:
 
     def backslash(self, at: int) -> int:
         text = self.source
-        if not text.startswith("\\\n", at):
-            return at + 2
         before, after = text[max(at - 1, 0) : at], text[at + 2 : at + 3]
-        if before == "$" or (before and before in _OPERATORS and after and after in _OPERATORS):
+        if not text.startswith("\\\n", at):
+            if before == "\n" and at + 1 < len(
+                text
+            ):  # the grammar would take both for a part of the line before
+                self.chars[at : at + 2] = "__"
+            return at + 2
+        if before == "$" or (after and after in _OPERATORS and before and before in _BROKEN):
             raise Unreadable("an operator that is broken over two lines", at)
         if self.stack[-1] in (_CODE, _TICKS):
             joins = not (before + " ").isspace() and not (after + " ").isspace()
@@ -270,9 +292,12 @@ class _Mask:
         self.chars[at:after] = "<" + " " * (after - at - 1)
         word = found[1]
         bare = re.sub(r"['\"]|\\(.)", r"\1", word)
+        quoted = bare != re.sub(
+            r"''|\"\"", "", word
+        )  # two quotes with nothing in them are not taken for sure
         # The word is only a name: `$x` and backticks mean nothing in it.
         self.chars[found.start(1) : found.end(1)] = "_" * len(word)
-        self.waiting.append((at, bare, bare != word, tabs))
+        self.waiting.append((at, bare, quoted, tabs))
         return found.end()
 
     def bodies(self, at: int) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from arrea._prepare.validation.source import Source
 
-BLANK = " \t\n\r\\"
+BLANK = " \t\n\r\\"  # and the backslash of a continued line
 
 # Between the parts of these may be text that is no node.
 LOOSE_KINDS = names(
@@ -37,7 +37,7 @@ COMPOUNDS = names(
 )
 LEAVES = names(
     """
-    number raw_string ansi_c_string variable_name special_variable_name comment test_operator file_descriptor
+    number raw_string ansi_c_string variable_name special_variable_name test_operator file_descriptor
     """
 )
 
@@ -50,9 +50,9 @@ def is_redirect(node: Node) -> bool:
 
 
 def first_char(source: Source, node: Node) -> int:
-    """Where it begins; the grammar counts blanks before an expansion in quotes to it."""
+    """Where it begins; the grammar counts blanks and continued lines before an expansion in quotes to it."""
     start = node.start_byte
-    while source.masked[start].isspace():
+    while source.masked[start] in BLANK:
         start += 1
     return start
 
@@ -71,6 +71,13 @@ def check_gap(source: Source, end: int, start: int) -> None:
 def check_ends(source: Source, root: Node) -> None:
     check_gap(source, 0, root.start_byte)
     check_gap(source, root.end_byte, len(source.masked))
+
+
+def check_comment(source: Source, node: Node) -> None:
+    """Refuse one that doesn't begin where a word could: for a shell it is part of the word before."""
+    start = node.start_byte
+    if start and source.masked[start - 1] not in " \t\n\r;&|()`":
+        raise Unreadable("a # inside of a word", start)
 
 
 def hides(source: Source, node: Node) -> bool:

@@ -1,13 +1,13 @@
-"""A validator's options, checked: given what a caller wrote, hands back `Options`, or raises `InvalidOption`."""
+"""A validator's options: given what a caller wrote, hands back what `Options` is made of, or raises `InvalidOption`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 from arrea._model.checks import alternatives, check_callback, meant, shown
 from arrea._model.errors import InvalidOption
 from arrea._prepare.validation.rules import RULES
-from arrea._prepare.validation.validator import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 STRICT = "strict"
 
 
-def checked(rules: object, allow_substitution: object, sudo_allowlist: object, user_rules: object) -> Options:
+def checked(
+    rules: object, allow_substitution: object, sudo_allowlist: object, user_rules: object
+) -> tuple[tuple[str, ...], bool, tuple[tuple[str, ...], ...], tuple[tuple[str, UserRule], ...]]:
     own = _user_rules(user_rules)
     if not isinstance(allow_substitution, bool):
         raise InvalidOption(
             "allow_substitution", f"allow_substitution must be True or False, not {shown(allow_substitution)}"
         )
-    return Options(
+    return (
         _rules(_texts("validation_rules", rules), tuple(name for name, _ in own)),
         allow_substitution,
         tuple(map(_allowed_words, _texts("sudo_allowlist", sudo_allowlist))),
@@ -70,4 +72,5 @@ def _user_rule(name: object, rule: object) -> tuple[str, UserRule]:
         raise InvalidOption("user_rules", f"a rule's name must be a text, not {shown(name)}")
     if name in RULES or name == STRICT:
         raise InvalidOption("user_rules", f"there is a rule {name!r} already: choose another name")
-    return name, check_callback(rule, f"the rule {shown(name)}")
+    check_callback(rule, f"the rule {shown(name)}")
+    return name, cast("UserRule", rule)

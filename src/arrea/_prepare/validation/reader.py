@@ -19,6 +19,7 @@ from arrea._prepare.validation.nodes import (
     LOOSE_KINDS,
     SUBSTITUTIONS,
     WHOLE,
+    check_comment,
     check_ends,
     check_gap,
     first_char,
@@ -102,6 +103,9 @@ class _Reader:
     def leaf(self, node: Node, frame: Frame, redirects: Redirects) -> None:
         """Nothing is inside."""
 
+    def comment(self, node: Node, frame: Frame, redirects: Redirects) -> None:
+        check_comment(self.source, node)
+
     def text(self, node: Node, frame: Frame, redirects: Redirects) -> None:
         self.overlooked(node, frame)
         self.descend(node, frame)
@@ -116,7 +120,8 @@ class _Reader:
     def descend(self, node: Node, frame: Frame, redirects: Redirects = ()) -> None:
         """Into the parts of anything; what stands before a `&` runs beside the rest."""
         parts: list[Part] = []
-        loose = KINDS[node.kind_id] in LOOSE_KINDS
+        kind = KINDS[node.kind_id]
+        loose = kind in LOOSE_KINDS
         end = node.start_byte
         for child in node.children:
             if not loose:
@@ -124,9 +129,13 @@ class _Reader:
                 end = child.end_byte
             if child.is_named:
                 parts.append((child, frame, ()))
-            elif parts and KINDS[child.kind_id] == "&":
+                continue
+            sign = KINDS[child.kind_id]
+            if sign == "&" and parts:
                 part, of, _ = parts[-1]
                 parts[-1] = (part, of.beside(), ())
+            elif sign == ";;" and kind != "case_item":
+                raise Unreadable("a ;; outside of case", child.start_byte)
         parts.reverse()
         self.stack.extend(parts)
 
@@ -253,7 +262,7 @@ class _Reader:
         self.found = []
         pieces = self.pieces(call, frame, nodes)
         for redirect in redirects:
-            pieces += self.redirect(call, frame, redirect)
+            self.redirect(call, frame, redirect, pieces)
         for start, _, stage in self.found:
             if self.source.masked[start] == ">":
                 stage.calls.append(call)
@@ -269,12 +278,16 @@ class _Reader:
             start = node.start_byte
             if end >= 0:
                 check_gap(self.source, end, start)
+            if self.source.masked[start].isspace():
+                raise Unreadable("a word that begins with a blank", start)
             if kind == "variable_assignment" and not pieces:
                 self.assignment(call, frame, node)
             elif kind.endswith("_redirect"):
-                pieces += self.redirect(call, frame, node)
+                self.redirect(call, frame, node, pieces)
             elif kind == "subshell":  # of `time (a)`
                 self.stack.append((node, frame, ()))
+            elif kind == "comment":
+                check_comment(self.source, node)
             else:
                 if start != end or not pieces or pieces[-1].end != end:
                     pieces.append(_Piece(start, start))
@@ -319,8 +332,9 @@ class _Reader:
         try:
             values = read_word(self.source.chars, piece.start, piece.end, piece.holes)
         except TooManyWords:
-            code = "unparseable" if first else "too_deep"
-            raise Unreadable("braces that become too many words", piece.start, code=code) from None
+            raise Unreadable(
+                "braces that become too many words", piece.start, code="unparseable" if first else "too_deep"
+            ) from None
         except Overlooked:
             raise Unreadable("a substitution at a place where bash may see none", piece.start) from None
         if first:
@@ -357,8 +371,8 @@ class _Reader:
 
     # ── redirects ────────────────────────────────────────────────────────────────────────────────
 
-    def redirect(self, call: Call, frame: Frame, node: Node) -> list[_Piece]:
-        """Note it; hands back the words behind its target, that the grammar takes for a part of it."""
+    def redirect(self, call: Call, frame: Frame, node: Node, words: list[_Piece]) -> None:
+        """Note it, and add the words behind its target, that the grammar takes for a part of it, to the others."""
         if KINDS[node.kind_id] != "file_redirect":
             raise Unreadable("a here-document at a place where bash may see none", node.start_byte)
         operator, *rest = node.children
@@ -366,20 +380,26 @@ class _Reader:
         if KINDS[operator.kind_id] == "file_descriptor":
             descriptor = self.source.chars[operator.start_byte : operator.end_byte]
             operator, *rest = rest
+        elif words and self.is_descriptor(words[-1], operator.start_byte):  # the grammar doesn't know `0<`
+            piece = words.pop()
+            descriptor = self.source.chars[piece.start : piece.end]
         pieces = self.pieces(call, frame, rest)
         if not pieces:
-            return []
+            return
         here = self.source.heres.get(operator.start_byte)
         if here is not None:
             self.heres.add(operator.start_byte)
             self.here(call, frame, here, pieces)
         else:
             sign = self.source.masked[operator.start_byte : operator.end_byte]
-            self.file(call, descriptor, sign, pieces[0])
-        return pieces[1:]
+            self.file(call, descriptor, sign, pieces[0], operator.start_byte)
+        words += pieces[1:]
 
-    def file(self, call: Call, descriptor: str, operator: str, target: _Piece) -> None:
-        call.redirects.append((operator, " ".join(self.values(target))))
+    def is_descriptor(self, piece: _Piece, end: int) -> bool:
+        return piece.end == end and self.source.chars[piece.start : piece.end].isdigit()
+
+    def file(self, call: Call, descriptor: str, operator: str, target: _Piece, start: int) -> None:
+        call.redirects.append((operator, " ".join(self.values(target)), (start, target.end)))
         if operator == "<" and descriptor in ("", "0"):
             place = (target.start, target.end)
             call.feed = next((stage for start, end, stage in self.found if (start, end) == place), None)
@@ -392,7 +412,7 @@ class _Reader:
             value, start, end = self.source.plain(self.body(frame, here)), here.start, here.end
         else:
             value, start, end = " ".join(self.values(pieces[0])), pieces[0].start, pieces[0].end
-        call.redirects.append(("<<" if here.end else "<<<", value))
+        call.redirects.append(("<<" if here.end else "<<<", value, (start, end)))
         call.feed = HereText(value, self.source.span(start, end))
 
     def body(self, frame: Frame, here: Here) -> str:
@@ -435,6 +455,7 @@ _HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("command", "declaration_command", "unset_command"), _Reader.command),
     **dict.fromkeys(("variable_assignment", "variable_assignments"), _Reader.assignments),
     **dict.fromkeys(("list", "negated_command"), _Reader.sequence),
+    "comment": _Reader.comment,
     "pipeline": _Reader.pipeline,
     "redirected_statement": _Reader.redirected,
     "function_definition": _Reader.function,

@@ -1,6 +1,6 @@
 """The rules: what they look for in one simple command. A new rule is one entry in `RULES`.
 
-A rule is given a call with a known name and hands back the first and last word that it objects to, or None.
+A rule is given a call with a known name and hands back the place in its source that it objects to, or None.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from arrea._prepare.validation.commands import Call
+    from arrea._prepare.validation.source import Span
 
-    Found = tuple[int, int] | None
+    Found = Span | None
 
 
 class Rule:
@@ -88,23 +89,23 @@ def _rm_rf(call: Call) -> Found:
         if not forced and (has_letter(option, "f") or is_long(option, "force", 1)):
             forced = at
         if recursive and forced:
-            return (0, max(recursive, forced))
+            return call.between(0, max(recursive, forced))
     return None
 
 
 def _first_word(call: Call) -> Found:
-    return (0, 0)
+    return call.between(0, 0)
 
 
 def _dd(call: Call) -> Found:
     for at, word in enumerate(call.words[1:], 1):
         if word.startswith(("if=", "of=")):
-            return (0, at)
+            return call.between(0, at)
     return None
 
 
 def _bomb(call: Call) -> Found:
-    return None if call.bomb is None else (0, 0)
+    return None if call.bomb is None else call.between(0, 0)
 
 
 # ── the strict ones ──────────────────────────────────────────────────────────────────────────────
@@ -120,10 +121,10 @@ _STOPS = names(
 def _shutdown(call: Call) -> Found:
     name, words = call.name, call.words
     if name in ("init", "telinit"):
-        return next(((0, at) for at, word in enumerate(words[1:], 1) if word in ("0", "6")), None)
+        return next((call.between(0, at) for at, word in enumerate(words[1:], 1) if word in ("0", "6")), None)
     if name in ("systemctl", "loginctl"):
-        return next(((0, at) for at in operands_of(words)[:1] if words[at] in _STOPS), None)
-    return (0, 0)
+        return next((call.between(0, at) for at in operands_of(words)[:1] if words[at] in _STOPS), None)
+    return call.between(0, 0)
 
 
 _SYSTEM = names(
@@ -153,8 +154,8 @@ def _chown_root(call: Call) -> Found:
         return None
     owner = call.words[operands[0]]
     if owner.partition(":")[0] in ("root", "0"):
-        return (0, max(recursive, operands[0]))
-    return next(((0, max(recursive, at)) for at in operands if _is_system(call.words[at])), None)
+        return call.between(0, max(recursive, operands[0]))
+    return next((call.between(0, max(recursive, at)) for at in operands if _is_system(call.words[at])), None)
 
 
 _OPEN_MODES = names(
@@ -170,9 +171,14 @@ def _chmod_777(call: Call) -> Found:
     for mode in range(1, len(call.words)):
         if call.words[mode] in _OPEN_MODES:
             if recursive:
-                return (0, max(recursive, mode))
+                return call.between(0, max(recursive, mode))
             return next(
-                ((0, max(mode, at)) for at in operands_of(call.words) if _is_system(call.words[at])), None
+                (
+                    call.between(0, max(mode, at))
+                    for at in operands_of(call.words)
+                    if _is_system(call.words[at])
+                ),
+                None,
             )
     return None
 
@@ -200,33 +206,38 @@ def _is_device(word: str) -> bool:
 
 
 def _block_device(call: Call) -> Found:
-    if any(">" in operator and _is_device(target) for operator, target in call.redirects):
-        return (0, len(call.words) - 1)
+    for operator, target, place in call.redirects:
+        if ">" in operator and _is_device(target):
+            return place
     if call.name not in _WRITERS:
         return None
     operands = operands_of(call.words)
     at = operands if call.name == "tee" else operands[-1:]
-    return next(((0, index) for index in at if _is_device(call.words[index].removeprefix("of="))), None)
+    return next(
+        (call.between(0, index) for index in at if _is_device(call.words[index].removeprefix("of="))), None
+    )
 
 
 def _pipe_to_shell(call: Call) -> Found:
-    return (0, 0) if call.reads_unknown else None
+    return call.between(0, 0) if call.reads_unknown else None
 
 
 def _find_delete(call: Call) -> Found:
-    return next(((0, at) for at, word in enumerate(call.words) if word == "-delete"), None)
+    return next((call.between(0, at) for at, word in enumerate(call.words) if word == "-delete"), None)
 
 
 def _kill_init(call: Call) -> Found:
     if call.name == "killall5":
-        return (0, 0)
+        return call.between(0, 0)
     words = call.words
     at = 1
     while at < len(words) and words[at][:1] == "-" and words[at] != "--":
         at += 2 if words[at] in ("-s", "-n", "--signal", "-q", "--queue") else 1
         if words[at - 1] == "-1" and at > 2:
-            return (0, at - 1)
-    return next(((0, index) for index in range(at, len(words)) if words[index] in ("1", "-1")), None)
+            return call.between(0, at - 1)
+    return next(
+        (call.between(0, index) for index in range(at, len(words)) if words[index] in ("1", "-1")), None
+    )
 
 
 # ── the table ────────────────────────────────────────────────────────────────────────────────────

@@ -34,12 +34,13 @@ def line_in(call: Call, text: str, at: int, *, guess: bool = False) -> Iterator[
 
 def is_assignment(word: str) -> bool:
     name, equals, _ = word.partition("=")
-    return bool(equals) and name.isidentifier()
+    return bool(equals) and name.removesuffix("+").isidentifier()
 
 
 _SHELL_VALUES = frozenset(
     ("-o", "+o", "-O", "+O", "--rcfile", "--init-file", "--init-command", "-C", "--emulate")
 )
+_COMPOUND_WORDS = names("{ ( if while until for case select [[ ((")
 _STDIN = frozenset(("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "-"))
 
 
@@ -116,7 +117,7 @@ def _env(call: Call) -> Iterator[Started]:
     at = 1
     while at < len(words):
         word = words[at]
-        if word in ("-S", "--split-string") and at + 1 < len(words):
+        if re.fullmatch(r"-[iv0]*S|--split-string", word) and at + 1 < len(words):
             yield Line(" ".join(["env", *words[at + 1 :]]), at + 1, len(words) - 1)
             return
         if found := re.match(r"(?:-[iv0]*S|--split-string=)(.+)", word, re.DOTALL):
@@ -175,12 +176,13 @@ _XARGS_VALUES = names(
 def _xargs(call: Call) -> Iterator[Started]:
     """The command gets more words from the input: at its end, or in place of what `-I` names."""
     words = list(call.words)
-    at, place = 1, ""
+    at, place, whole = 1, "", False
     while at < len(words):
         word = words[at]
         if word == "--":
             at += 1
             break
+        whole = whole or word.startswith(("-0", "-d", "--null", "--delimiter")) or word == "-r0"
         if word in ("-I", "-J") and at + 1 < len(words):
             at += 1
             place = words[at]
@@ -194,7 +196,11 @@ def _xargs(call: Call) -> Iterator[Started]:
             break
         at += 1
     if at < len(words):
-        yield Words(at, [word.replace(place, QUOTED) for word in words[at:]]) if place else Appended(at)
+        yield (
+            Words(at, [word.replace(place, QUOTED) for word in words[at:]])
+            if place
+            else Appended(at, whole=whole)
+        )
 
 
 _PARALLEL_VALUES = names(
@@ -236,6 +242,25 @@ def _job(text: str, argument: str) -> str:
     return line if line != text else f"{text} {argument}"
 
 
+def _start_stop_daemon(call: Call) -> Iterator[Started]:
+    """`start-stop-daemon ... --exec PROGRAM -- its arguments`."""
+    words = list(call.words)
+    end = words.index("--") if "--" in words else len(words)
+    for at in range(1, end):
+        name, equals, value = words[at].partition("=")
+        if name in ("-x", "--exec", "-a", "--startas") and (equals or at + 1 < end):
+            yield Words(at, [value if equals else words[at + 1], *words[end + 1 :]])
+
+
+def _coproc(call: Call) -> Iterator[Started]:
+    """`coproc command`; and with a name of its own, when it is a compound command: `coproc NAME { a; }`."""
+    words = call.words
+    if len(words) > 1:
+        yield Words(1, words[1:])
+    if len(words) > 2 and words[2] in _COMPOUND_WORDS:
+        yield Words(2, words[2:])
+
+
 SPECIAL: dict[str, Callable[[Call], Iterator[Started]]] = {
     ".": _source,
     "source": _source,
@@ -247,5 +272,7 @@ SPECIAL: dict[str, Callable[[Call], Iterator[Started]]] = {
     **dict.fromkeys(ELEVATORS, _elevator),
     "xargs": _xargs,
     "gxargs": _xargs,
+    "coproc": _coproc,
     "parallel": _parallel,
+    "start-stop-daemon": _start_stop_daemon,
 }

@@ -51,12 +51,13 @@ class Input:
 
 
 class Appended:
-    """The words from `first` on are a command that gets more words from its input."""
+    """The words from `first` on are a command that gets more words from its input. whole: all of it as one word."""
 
-    __slots__ = ("first",)
+    __slots__ = ("first", "whole")
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, first: int, *, whole: bool) -> None:
         self.first = first
+        self.whole = whole
 
 
 class Opaque:

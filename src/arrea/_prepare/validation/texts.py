@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 
-from arrea._prepare.validation.commands import HereText
+from arrea._prepare.validation.commands import HereText, Stage
+from arrea._prepare.validation.interpreters import interpreter, language_of, texts_in
 from arrea._prepare.validation.names import names
+from arrea._prepare.validation.started import Code
 from arrea._prepare.validation.words import GLOB, QUOTED, decode_escapes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from arrea._prepare.validation.commands import Call, Stage
+    from arrea._prepare.validation.commands import Call
     from arrea._prepare.validation.source import Span
 
 MAX_STAGES = 64
@@ -81,10 +83,11 @@ def _joined(parts: Sequence[Fed]) -> Fed:
 def _outputs(call: Call, functions: Mapping[str, Stage], left: int) -> Iterator[Fed]:
     """A function may have a program's name; which of them is meant depends on what ran before."""
     name = call.name
+    if not name:
+        return
     if name in functions:
         yield fed(functions[name], functions, left)
-    if name:
-        yield _output(call, name, functions, left)
+    yield _output(call, name, functions, left)
 
 
 def _output(call: Call, name: str, functions: Mapping[str, Stage], left: int) -> Fed:
@@ -98,6 +101,22 @@ def _output(call: Call, name: str, functions: Mapping[str, Stage], left: int) ->
         arriving = fed(call.feed, functions, left)
         return Fed(changed_by=name) if arriving.text is not None else arriving
     return UNKNOWN_FED
+
+
+def printed_by_code(
+    feed: Stage | HereText | None, functions: Mapping[str, Stage], left: int = MAX_STAGES
+) -> Iterator[str]:
+    """Texts in programs such as `awk 'BEGIN {print "ls"}'` that feed a shell: one of them may be what they print."""
+    for call in feed.calls if isinstance(feed, Stage) and left else ():
+        name = call.name or ""
+        if name in functions:
+            yield from printed_by_code(functions[name], functions, left - 1)
+        if name in _PASSING:
+            yield from printed_by_code(call.feed, functions, left - 1)
+        language = language_of(name)
+        for piece in interpreter(call, language) if language else ():
+            if isinstance(piece, Code):
+                yield from texts_in(piece.text)
 
 
 def _operands(words: Sequence[str]) -> bool:

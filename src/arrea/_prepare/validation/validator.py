@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_RULES = ("no_rm_rf", "no_sudo", "no_dd", "no_mkfs", "no_fork_bomb")
 MAX_BYTES = 65_536
-MAX_QUICK_WORDS = 64  # more might be more programs that start each other than are followed
+MAX_QUICK_WORDS = 9  # more might be more programs that start each other than are followed
 
 
 class Options:
@@ -178,7 +178,7 @@ def _checked(
         return Options(DEFAULT_RULES, allow_substitution, (), ())
     from arrea._prepare.validation.options import checked
 
-    return checked(rules, allow_substitution, sudo_allowlist, {} if user_rules is None else user_rules)
+    return Options(*checked(rules, allow_substitution, sudo_allowlist, user_rules or {}))
 
 
 def _bad_character(word: str) -> tuple[int, str] | None:

@@ -65,7 +65,7 @@ def read_word(text: str, start: int, end: int, holes: Mapping[int, int]) -> list
     (['rm'], ['-r', '-f'])
     """
     value = _undone(text, start, end, holes)
-    if _OPEN in value:
+    if _OPEN in value or _CLOSE in value:
         return [part for word in expand_braces(value) for part in _split(word)]
     return _split(value)
 
@@ -108,7 +108,7 @@ def _undone(text: str, start: int, end: int, holes: Mapping[int, int]) -> str:
             out.append(QUOTED)
             at = holes.get(at, at + 1)
         else:
-            depth += (char == "{") - (char == "}")
+            depth = max(depth + (char == "{") - (char == "}"), 0)
             out.append({"{": _OPEN, "}": _CLOSE}.get(char, _COMMA if depth > 0 else char))
             at += 1
     return "".join(out)

@@ -1,0 +1,141 @@
+r"""What once passed though a shell would have run the verb: found by thinking like an attacker, or by the fuzzer.
+
+A bypass that is still open is a strict expected failure: `fixed` is False. In the texts "⏎" is the end of a line.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from tests.validation.fuzz.differential import new_judge
+from tests.validation.fuzz.oracle import accepts, sights
+from tests.validation.fuzz.seeds import VERBS
+
+
+class Bypass(NamedTuple):
+    """why: what bash, dash or the launcher does with it."""
+
+    text: str
+    why: str
+    fixed: bool = False
+
+
+# shfmt sees the verb, so the fuzzer could have found it.
+SEEN = (
+    Bypass("x+=1 zap", "adding to a variable is an assignment before a command", fixed=True),
+    Bypass("2\\⏎>&1 zap", "the line goes on, and the number belongs to the redirect", fixed=True),
+    Bypass("coproc N { zap; }", "the name of the coprocess is no command", fixed=True),
+    Bypass("ls⏎\\⏎zap", "the continued line is a new command"),
+    Bypass("ls -l⏎⏎\\⏎ A=1 zap", "the continued line is a new command"),
+    Bypass('B=""\\a zap', "an escaped character belongs to the value before it"),
+    Bypass("B='x'\\` zap", "an escaped character belongs to the value before it"),
+    Bypass("B=$x\\$ zap", "an escaped character belongs to the value before it"),
+    Bypass("B=$ zap", "a dollar alone is a value"),
+    Bypass("function f{a { zap; }", "a brace in a function's name"),
+    Bypass("function f{a,b} { zap; }", "a brace in a function's name"),
+    Bypass("cat <<$'A'⏎x⏎A⏎zap⏎$A", "the document ends at A: $'..' is a quote"),
+    Bypass('cat <<$"A"⏎x⏎A⏎zap⏎$A', 'the document ends at A: $".." is a quote'),
+    Bypass("cat <<A\\⏎B⏎x⏎AB⏎zap⏎A", "the delimiter goes on in the next line: AB"),
+    Bypass("cat <<'A'\\⏎B⏎x⏎AB⏎zap⏎A", "the delimiter goes on in the next line: AB"),
+    Bypass("cat <<'A\\B'⏎x⏎A\\B⏎zap⏎AB", "a backslash in quotes belongs to the delimiter"),
+    Bypass('cat <<"A\\B"⏎x⏎A\\B⏎zap⏎AB', "a backslash in quotes belongs to the delimiter"),
+    Bypass("cat <<\"A'B\"⏎x⏎A'B⏎zap⏎AB", "a quote in other quotes belongs to the delimiter"),
+    Bypass("cat <<'A\"B'⏎x⏎A\"B⏎zap⏎AB", "a quote in other quotes belongs to the delimiter"),
+    Bypass(
+        "cat <<A $(cat <<B⏎B⏎zap⏎A⏎B⏎)⏎A", "the inner document comes first, the outer after the outer line"
+    ),
+    Bypass("cat <<A; echo $(echo⏎zap⏎A⏎)⏎A", "the document begins after the line that is around the $(..)"),
+    Bypass("cat <<A <(echo⏎zap⏎A⏎)⏎A", "the document begins after the line that is around the <(..)"),
+    Bypass(
+        "cat <<A; echo `echo⏎zap⏎A⏎`⏎A", "the document begins after the line that is around the backticks"
+    ),
+)
+
+# shfmt takes these for something else than bash or dash do.
+UNSEEN = (
+    Bypass("echo `echo '` ; zap ; echo `'`", "a backtick ends at the next one, whatever quotes are between"),
+    Bypass(
+        'echo "`echo \'`" ; zap ; echo "`\'`"', "a backtick ends at the next one, whatever quotes are between"
+    ),
+    Bypass("echo `a='` ; zap ; b=`'`", "a backtick ends at the next one, whatever quotes are between"),
+    Bypass('echo "${x:-\'}"; zap; echo "\'}"', "in double quotes a single one is none for dash and POSIX"),
+)
+
+LAUNCHED = (
+    Bypass("x+=1 env zap", "adding to a variable is an assignment before a command", fixed=True),
+    Bypass("env -iu X zap", "the option with a value is the last of several letters"),
+    Bypass("env --uns X zap", "getopt takes abbreviated options"),
+    Bypass("env --chd / zap", "getopt takes abbreviated options"),
+    Bypass("env --split='zap x'", "getopt takes abbreviated options"),
+    Bypass("env -S 'zap\\tx'", "env -S has escapes of its own"),
+    Bypass("env -S 'zap\\_x'", "env -S has escapes of its own"),
+    Bypass("xargs -rn 1 zap", "the option with a value is the last of several letters"),
+    Bypass("xargs -0P 4 zap", "the option with a value is the last of several letters"),
+    Bypass("xargs -rI {} zap {}", "the option with a value is the last of several letters"),
+    Bypass("xargs -rd '\\n' zap", "the option with a value is the last of several letters"),
+    Bypass("xargs --max-lines zap", "its value is optional, and only behind a ="),
+    Bypass("xargs --process-slot-var x zap", "a long option's value may be the next word"),
+    Bypass("fd --exec=zap", "the value may stand behind a ="),
+    Bypass("parallel --max-procs 4 zap ::: a", "an option with a value"),
+    Bypass("parallel --header : zap ::: a", "an option with a value"),
+    Bypass("parallel --id x --semaphore zap", "an option with a value"),
+    Bypass("su u -- -c zap", "what is behind -- goes to the shell"),
+    Bypass("runuser - u -c zap", "as su"),
+    Bypass("ssh -o ProxyCommand='zap %h' h", "run by a shell on this side"),
+    Bypass("docker run --rm -it --entrypoint bash -v a:b i -c zap", "an option's value is no image"),
+    Bypass("docker run --rm --health-cmd zap i", "run by a shell in the container"),
+    Bypass("docker run --rm --ulimit n=1 --pids-limit 5 i zap", "an option with a value"),
+    Bypass("nsenter -m/proc/1/ns/mnt zap", "its value is optional, and in the same word"),
+    Bypass("prlimit -n 1 zap", "no option of prlimit's but --pid keeps it from running a command"),
+    Bypass("prlimit --cpu 10 zap", "no option of prlimit's but --pid keeps it from running a command"),
+    Bypass("ltrace -S -e x zap", "-S has no value in ltrace"),
+    Bypass("perf record -g --call-graph dwarf zap", "an option with a value"),
+    Bypass("bash -$x zap", "the options may have a c"),
+    Bypass("fish -C zap -c ls", "both are run"),
+    Bypass("alias a='zap x'", "an alias is a command, for users' rules as well"),
+    Bypass("alias a=zap⏎a -rf x", "dash, and bash as sh, expand aliases from the next line on"),
+)
+
+FED = (
+    Bypass("f() { sh; }; echo zap | f", "a function reads what it is given"),
+    Bypass("f() { sh; }; f <<< zap", "a function reads what it is given"),
+    Bypass("f() { sh; } <<< zap; f", "a function reads what it is given"),
+    Bypass("f() { cat | sh; }; echo zap | f", "a function reads what it is given"),
+    Bypass("f() { cat; }; echo zap | f | sh", "a function passes on what it is given"),
+    Bypass("exec <<< zap; sh", "the input of all that follows"),
+    Bypass("exec 0<<A; bash⏎zap⏎A", "the input of all that follows"),
+    Bypass("bash 3<<< zap /dev/fd/3", "any descriptor can be read"),
+    Bypass("echo zap | cat - /dev/null | sh", "- is the input"),
+    Bypass("cat <(echo zap) f | sh", "the text is known, though it stands in a file's place"),
+    Bypass("tail -n +1 <<< zap | sh", "+1 is no file"),
+    Bypass("echo zap | sort -o /dev/stdout | sh", "an option's value is no file"),
+)
+
+
+def _cases(*groups: tuple[Bypass, ...]) -> list[object]:
+    cases = [case for group in groups for case in group]
+    return [
+        pytest.param(
+            case, id=case.text, marks=() if case.fixed else pytest.mark.xfail(strict=True, reason=case.why)
+        )
+        for case in cases
+    ]
+
+
+@pytest.mark.parametrize("case", _cases(SEEN, UNSEEN, LAUNCHED, FED))
+def test_is_refused(case: Bypass) -> None:
+    assert not new_judge()(case.text.replace("⏎", "\n")).allowed, case.why
+
+
+@pytest.mark.parametrize("case", SEEN, ids=lambda case: case.text)
+def test_is_seen(case: Bypass) -> None:
+    (sight,) = sights([case.text.replace("⏎", "\n")])
+    assert sight is not None
+    assert sight.has(VERBS)
+
+
+@pytest.mark.parametrize("case", UNSEEN, ids=lambda case: case.text)
+def test_is_accepted(case: Bypass) -> None:
+    assert accepts(case.text.replace("⏎", "\n"))
