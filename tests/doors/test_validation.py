@@ -85,7 +85,10 @@ LIBRARY: dict[str, Door] = {
     "validate": lambda command, **options: arrea.validate(command, **options),
 }
 ENGINE: dict[str, Callable[..., arrea.Verdict]] = {
-    **{name: lambda engine, command, _n=name, **options: doors_of(engine)[_n](command, **options) for name in doors_of(arrea)},
+    **{
+        name: lambda engine, command, _n=name, **options: doors_of(engine)[_n](command, **options)
+        for name in doors_of(arrea)
+    },
     "prepare": prepared,
 }
 
@@ -104,16 +107,17 @@ def test_the_doors_are_all_there_are() -> None:
 
 # ── one command ───────────────────────────────────────────────────────────────────────────────────
 
+DANGER = "dangerous_command"
 REFUSED: dict[str, tuple[Callable[[Path], Any], str, str | None]] = {
-    "danger": (lambda there: f"touch {there}/ran; rm -r --force {there}/nothing", "dangerous_command", "no_rm_rf"),
-    "in a launcher": (lambda there: f"touch {there}/ran; timeout 9 rm -fr {there}/nothing", "dangerous_command", "no_rm_rf"),
-    "vector": (lambda there: ["rm", "-rf", f"{there}/nothing"], "dangerous_command", "no_rm_rf"),
-    "vector of a shell": (lambda there: ["sh", "-c", f"touch {there}/ran; rm -rf {there}/nothing"], "dangerous_command", "no_rm_rf"),
+    "danger": (lambda there: f"touch {there}/ran; rm -r --force {there}/nothing", DANGER, "no_rm_rf"),
+    "in a launcher": (lambda there: f"touch {there}/ran; timeout 9 rm -fr {there}/nothing", DANGER, "no_rm_rf"),
+    "vector": (lambda there: ["rm", "-rf", f"{there}/nothing"], DANGER, "no_rm_rf"),
+    "vector of a shell": (lambda there: ["sh", "-c", f"touch {there}/ran; rm -rf {there}/nothing"], DANGER, "no_rm_rf"),
     "substitution": (lambda there: f"touch {there}/ran; echo $(date)", "possible_injection", None),
     "name of the run": (lambda there: f"touch {there}/ran; $there", "unparseable", None),
     "syntax": (lambda there: f"touch {there}/ran; (", "unparseable", None),
     "too long": (lambda there: f"touch {there}/ran; echo {'x' * 65_536}", "command_too_long", None),
-    "task": (lambda there: Task(f"rm -rf {there}/nothing", label="tidy"), "dangerous_command", "no_rm_rf"),
+    "task": (lambda there: Task(f"rm -rf {there}/nothing", label="tidy"), DANGER, "no_rm_rf"),
 }  # fmt: skip
 refused = pytest.mark.parametrize(("make", "code", "rule"), REFUSED.values(), ids=list(REFUSED))
 
@@ -163,7 +167,16 @@ def test_the_refused_is_not_retried(tmp_path: Path) -> None:
 def test_the_command_line_starts_nothing_and_lists_all(tmp_path: Path) -> None:
     lines = tmp_path / "lines"
     lines.write_text(f"touch {tmp_path}/ran\nrm -rf {tmp_path}/nothing\n\nsudo -n true\n")
-    words = ["-c", f"rm -fr {tmp_path}/nothing", "--file", str(lines), "--", "rm", "-rf", f"{tmp_path}/nothing"]
+    words = [
+        "-c",
+        f"rm -fr {tmp_path}/nothing",
+        "--file",
+        str(lines),
+        "--",
+        "rm",
+        "-rf",
+        f"{tmp_path}/nothing",
+    ]
     ran = command_line("run", *words)
     assert (ran.code, ran.out) == (126, b"")
     told = ran.err.splitlines()
@@ -242,6 +255,8 @@ def test_unknown_rules_are_refused(names: list[str]) -> None:
 def test_sudo_by_whole_words() -> None:
     with arrea.Engine(sudo_allowlist=["systemctl start"]) as engine:
         assert engine.config.get("sudo_allowlist") == ["systemctl start"]
-        refused = [engine.prepare([line]) for line in ("sudo systemctl startx", "sudo systemctl start a; sudo id")]
+        refused = [
+            engine.prepare([line]) for line in ("sudo systemctl startx", "sudo systemctl start a; sudo id")
+        ]
         assert all(next(commands).refusal is not None for commands in refused)
         assert next(engine.prepare(["sudo systemctl start nginx"])).refusal is None

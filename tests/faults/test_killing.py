@@ -18,7 +18,9 @@ T_MS = 200
 AT_MOST_S = (T_MS + GRACE_MS) / 1000 + 1.0
 
 
-def time_out(engine: Engine, mark: str, script: str, *, shell: str = "sh", timeout: int = T_MS, **more: Any) -> Result:
+def time_out(
+    engine: Engine, mark: str, script: str, *, shell: str = "sh", timeout: int = T_MS, **more: Any
+) -> Result:
     """Runs the script until its timeout. At once after the result nothing of it may be alive."""
     began = time.monotonic()
     result = engine.execute(script, timeout=timeout, env={"ARREA_CHAOS": mark}, shell=shell, **more)

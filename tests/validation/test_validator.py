@@ -265,7 +265,8 @@ print(*sorted(set(sys.modules) - before))
         (("echo", "$(x)", "`y`", ";", "rm", "-rf", "x"), None),
         (("$x", "*"), None),
         (("if", "a"), None),
-        (("ls", "a\rb", "\u202e"), None),
+        (("ls", "a\rb"), None),
+        (("ls", "\u202e"), "possible_injection"),
         (("ls", "x\udcff"), None),
         ((), "empty_command"),
         (("", "x"), "empty_command"),
@@ -359,19 +360,27 @@ def test_what_a_rule_is_given() -> None:
 # ── explanations and threads ─────────────────────────────────────────────────────────────────────
 
 
-def test_explanation() -> None:
-    explanation = DEFAULT.explain("sudo make install && echo 'rm -rf x'")
-    assert explanation.verdict == DEFAULT.line("sudo make install && echo 'rm -rf x'")
-    assert [(command.name, command.span, command.through) for command in explanation.commands] == [
+def test_what_is_seen() -> None:
+    found = DEFAULT.seen("sudo make install && echo 'rm -rf x'")
+    assert [(command.name, command.span, command.through) for command in found] == [
         ("sudo", (0, 17), ()),
         ("make", (5, 17), ("sudo",)),
         ("echo", (21, 36), ()),
     ]
 
 
-@pytest.mark.parametrize("line", ["", "x" * (MAX_BYTES + 1), "if", "ls"])
-def test_explanation_of_anything(line: str) -> None:
-    assert DEFAULT.explain(line).verdict == DEFAULT.line(line)
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("", []),
+        ("x" * (MAX_BYTES + 1), []),
+        ("if", []),
+        ("ls", ["ls"]),
+        (["sudo", "-n", "ls"], ["sudo", "ls"]),
+    ],
+)
+def test_what_is_seen_of_anything(command: str | list[str], names: list[str]) -> None:
+    assert [each.name for each in DEFAULT.seen(command)] == names
 
 
 def test_several_threads_share_one() -> None:

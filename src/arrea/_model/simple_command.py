@@ -49,6 +49,13 @@ class SimpleCommand:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a SimpleCommand is immutable")
 
+    def as_dict(self) -> dict[str, object]:
+        """Its fields by name, ready for JSON but for pairs."""
+        return {
+            name: getattr(self, name)
+            for name in ("name", "words", "assignments", "redirects", "span", "through")
+        }
+
     def __repr__(self) -> str:
         through = f", through={self.through!r}" if self.through else ""
         return f"SimpleCommand({self.name!r}, {self.words!r}{through})"

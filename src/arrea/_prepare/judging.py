@@ -50,9 +50,8 @@ class Judge:
     def verdict(self, command: str | Sequence[str]) -> Verdict:
         if not isinstance(command, str):
             return self._validator.words(command)
-        if self._shell not in AS_BASH and (foreign := _foreign(command, self._shell)):
-            return foreign
-        return self._validator.line(command)
+        foreign = None if self._shell in AS_BASH else _foreign(command, self._shell)
+        return self._validator.line(command) if foreign is None else foreign
 
     def seen(self, command: str | Sequence[str]) -> tuple[SimpleCommand, ...]:
         """The simple commands that are judged, and those that they would start."""
@@ -73,7 +72,9 @@ def _foreign(line: str, shell: str) -> Verdict | None:
     if at == len(line):
         return None
     return _unreadable(
-        line, (at, at + 1), f"of lines for {shell} only those of plain words can be judged, and this has {line[at]!r}"
+        line,
+        (at, at + 1),
+        f"of lines for {shell} only those of plain words can be judged, and this has {line[at]!r}",
     )
 
 

@@ -1,7 +1,8 @@
 """Judges mutants that a shell and shfmt accept: a verb that shfmt sees must be refused, wherever the text is put.
 
 `Report` counts what became of them: hidden (a verb was there, and the line was allowed: a fault), and false refusals
-(no verb, no name that only exists at run time, no launcher, and refused all the same: a nuisance).
+(no verb, no name that only exists at run time, no launcher, and refused all the same: a nuisance). A live substitution
+must be refused where they aren't allowed, whatever is in it.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 Judge = Callable[[str], "Verdict"]
 
 RULE = "no_zap"
+WARY = Validator().line  # lets no substitution pass
 
 
 class Report:
-    """What became of the mutants; `hidden`, `raised` and `blocked` hold them."""
+    """What became of the mutants; `hidden`, `live`, `raised` and `blocked` hold them."""
 
     def __init__(self) -> None:
         self.mutants = 0
@@ -35,8 +37,13 @@ class Report:
         self.launched = 0
         self.clean = 0
         self.hidden: list[str] = []
+        self.live: list[str] = []
         self.raised: list[tuple[str, str]] = []
         self.blocked: list[tuple[str, str]] = []
+
+    @property
+    def faults(self) -> int:
+        return len(self.hidden) + len(self.live) + len(self.raised)
 
     @property
     def share_blocked(self) -> float:
@@ -44,12 +51,12 @@ class Report:
         return len(self.blocked) / (self.clean or 1)
 
     def __str__(self) -> str:
-        codes = Counter(code for _, code in self.blocked)
+        codes = dict(Counter(code for _, code in self.blocked))
         return (
             f"{self.mutants} mutants, {self.accepted} accepted: {self.with_verb} with a verb, "
-            f"{len(self.hidden)} hidden; {len(self.raised)} raised; {self.unknown} with a name unknown before it runs; "
-            f"{self.launched} behind a launcher; {self.clean} clean, {len(self.blocked)} of them refused "
-            f"({self.share_blocked:.1%}; {dict(codes)})"
+            f"{len(self.hidden)} hidden; {len(self.live)} substitutions overlooked; {len(self.raised)} raised; "
+            f"{self.unknown} with a name unknown before it runs; {self.launched} behind a launcher; "
+            f"{self.clean} clean, {len(self.blocked)} of them refused ({self.share_blocked:.1%}; {codes})"
         )
 
 
@@ -72,6 +79,8 @@ def compare(texts: Sequence[str], judge: Judge, report: Report, shell: Shell = B
 
 
 def _count(text: str, sight: Sight, judge: Judge, report: Report) -> None:
+    if sight.live and _code(text, WARY, report) is None:
+        report.live.append(text)
     if sight.has(VERBS):
         report.with_verb += 1
         wholes = (text, carried(text))
@@ -126,6 +135,18 @@ def hides(judge: Judge, shell: Shell) -> Callable[[str], bool]:
     return hidden
 
 
+def overlooks(shell: Shell) -> Callable[[str], bool]:
+    """Whether shfmt sees a live substitution, and one that lets none pass doesn't."""
+
+    def overlooked(text: str) -> bool:
+        if _code(text, WARY, Report()) is not None:
+            return False
+        (sight,) = sights([text], shell)
+        return sight is not None and sight.live
+
+    return overlooked
+
+
 def raises(judge: Judge) -> Callable[[str], bool]:
     return lambda text: _code(text, judge, Report()) == "raised"
 
@@ -135,6 +156,8 @@ def explained(report: Report, judge: Judge, shell: Shell = BASH, most: int = 10)
     lines = []
     for text in list(dict.fromkeys(report.hidden))[:most]:
         lines.append(f"allowed: {text!r}{_shrunk(text, hides(judge, shell))}")
+    for text in report.live[:most]:
+        lines.append(f"a substitution overlooked: {text!r}{_shrunk(text, overlooks(shell))}")
     for text, error in report.raised[:most]:
         lines.append(f"{error}: {text!r}{_shrunk(text, raises(judge))}")
     return "\n".join(lines)

@@ -36,10 +36,15 @@ DASH = Shell(("/bin/dash", "-n"), "posix")
 
 
 class Sight(NamedTuple):
-    """The names of all commands at any depth, quotes undone; `unknown` counts those that only exist at run time."""
+    """What is in a text.
+
+    names: of all commands at any depth, quotes undone. unknown: how many only exist at run time. live: whether there is
+    a substitution of a command or a process.
+    """
 
     names: frozenset[str]
     unknown: int
+    live: bool
 
     def has(self, verbs: frozenset[str]) -> bool:
         return not verbs.isdisjoint(name.rpartition("/")[2] for name in self.names)
@@ -142,12 +147,15 @@ def _statements(text: str, dialect: str) -> list[Any]:
 
 
 def _sight(statements: list[Any]) -> Sight:
-    names = [first_word(words) for words in _commands(statements)]
-    return Sight(frozenset(name for name in names if name is not None), names.count(None))
+    nodes = list(_nodes(statements))
+    commands = [node["Args"] for node in nodes if node.get("Type") == "CallExpr" and node.get("Args")]
+    names = [first_word(words) for words in commands]
+    live = any(node.get("Type") in ("CmdSubst", "ProcSubst") for node in nodes)
+    return Sight(frozenset(name for name in names if name is not None), names.count(None), live)
 
 
-def _commands(statements: list[Any]) -> Iterator[list[Any]]:
-    """The words of every simple command at any depth."""
+def _nodes(statements: list[Any]) -> Iterator[dict[str, Any]]:
+    """Every node at any depth."""
     left: list[Any] = list(statements)
     while left:
         node = left.pop()
@@ -155,8 +163,7 @@ def _commands(statements: list[Any]) -> Iterator[list[Any]]:
             left += node
         elif isinstance(node, dict):
             left += [child for child in node.values() if isinstance(child, (dict, list))]
-            if node.get("Type") == "CallExpr" and node.get("Args"):
-                yield node["Args"]
+            yield node
 
 
 def _run(command: Sequence[str], text: str) -> subprocess.CompletedProcess[bytes]:

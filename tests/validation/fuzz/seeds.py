@@ -142,6 +142,7 @@ trap - INT
 x+=1 zap -rf /x
 x[0]+=1; y= zap
 B="x y"\; C=$x\' zap
+echo "5 $ $(zap)" $ "$"
 function f-a { zap -rf /x; }
 x=(a [2]=b); zap
 a[1<<2]=x; zap

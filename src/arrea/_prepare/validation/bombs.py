@@ -11,13 +11,18 @@ if TYPE_CHECKING:
 
 def mark_bombs(calls: Sequence[Call], functions: Mapping[str, Function]) -> None:
     """Set `bomb` on each call that closes such a circle."""
-    inside = [call for call in calls if call.function is not None]
+    inside = [call for call in calls if call.function is not None and _may_be_function(call)]
     if not inside:
         return
     edges = _circles({(call.function or "", call.name or "") for call in inside})
     for call in inside:
         if call.forks and (call.function, call.name) in edges:
             call.bomb = functions.get(call.function or "")
+
+
+def _may_be_function(call: Call) -> bool:
+    """Its name alone: a path leads to a program."""
+    return bool(call.words) and "/" not in call.words[0]
 
 
 def _circles(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -7,8 +7,11 @@ from arrea._prepare.validation.words import GLOB, LOOSE, QUOTED
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Union
 
     from arrea._prepare.validation.source import Source, Span
+
+    Feed = Union["Stage", "HereText", "InputOf", None]
 
 
 class Stage:
@@ -21,14 +24,24 @@ class Stage:
 
 
 class Function(Stage):
-    """One that the text defines: what it writes, and where its definition is."""
+    """One that the text defines: what it writes, where its definition is, and what its callers feed it."""
 
-    __slots__ = ("fragment", "span")
+    __slots__ = ("feeds", "fragment", "span")
 
     def __init__(self, span: Span, fragment: str) -> None:
         super().__init__()
         self.span = span
         self.fragment = fragment
+        self.feeds: list[Feed] = []
+
+
+class InputOf:
+    """The input of a function: what its callers give it."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
 
 
 class HereText:
@@ -54,7 +67,7 @@ class Frame:
         self,
         depth: int = 0,
         *,
-        feed: Stage | HereText | None = None,
+        feed: Feed = None,
         out: Stage | None = None,
         forks: bool = False,
         function: str | None = None,
@@ -65,14 +78,14 @@ class Frame:
         self.forks = forks
         self.function = function
 
-    def piped(self, feed: Stage | HereText | None, out: Stage | None) -> Frame:
+    def piped(self, feed: Feed, out: Stage | None) -> Frame:
         """The same place with another input and output, beside other commands."""
         return Frame(self.depth, feed=feed, out=out, forks=True, function=self.function)
 
     def beside(self) -> Frame:
         return self.piped(self.feed, self.out)
 
-    def deeper(self, feed: Stage | HereText | None, out: Stage | None) -> Frame:
+    def deeper(self, feed: Feed, out: Stage | None) -> Frame:
         return Frame(self.depth + 1, feed=feed, out=out, forks=self.forks, function=self.function)
 
 

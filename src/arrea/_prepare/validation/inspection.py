@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from arrea._model.text import BIDIRECTIONAL
 from arrea._prepare.validation.commands import Call, Frame, Stage, name_of
 from arrea._prepare.validation.grammar import first_error, parse
 from arrea._prepare.validation.interpreters import commands_in
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
     from arrea._prepare.validation.source import Span
     from arrea._prepare.validation.started import Started
 
+_OF_THE_SHELL = names("time coproc ! { if then elif else while until do eval trap")
 MAX_LEVEL = 8  # texts inside of texts
 MAX_THROUGH = 32  # programs that start each other
 MAX_READ = 3  # times its length, and a bit, is read of a text in all
 MAX_NODES = 65_536  # of all trees; a script of 64 KiB has a quarter of them
 MAX_RETRIED = 65_536  # characters of a text that is read a second time when the grammar fails
 
-_BIDIRECTIONAL = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_BIDIRECTIONAL = re.compile(f"[{BIDIRECTIONAL}]")
 _QUOTED_KINDS = frozenset(("raw_string", "string", "string_content", "ansi_c_string"))
 _COMMAND_VARIABLES = names(
     """
@@ -157,6 +159,8 @@ class Inspection:
         shift = piece.first
         inner.stages = {at - shift: stage for at, stage in call.stages.items() if at >= shift}
         inner.forks = inner.forks or name == "coproc"
+        if name not in _OF_THE_SHELL:  # another program knows no functions
+            inner.function = None
         if inner.out is not None:
             inner.out.calls.append(inner)
         self._todo.append(inner)

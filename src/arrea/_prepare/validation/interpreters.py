@@ -108,6 +108,10 @@ _RUNS = re.compile(
     r"open[23]?|startProcess|Process|process|command|\w*subprocess\w*|getline)\b|%x|\bos:cmd",
     re.IGNORECASE,
 )
+# psql's and sqlite3's own commands, and COPY ... PROGRAM.
+_SQL_RUNS = re.compile(
+    r"\\!|\bPROGRAM\b|^\s*\.(?:shell|system)\b|\\(?:copy|o|g)\b.*\|", re.IGNORECASE | re.MULTILINE
+)
 _DECODES = re.compile(
     r"b64decode|fromhex|unhexlify|\batob\b|base64_decode|decode64|rot13|\bunpack\b|decodestring|b16decode"
 )
@@ -166,6 +170,8 @@ def _parts(group: list[str]) -> list[list[str]]:
 
 
 def _runs_programs(code: str, language: str) -> bool:
+    if language == "sql":
+        return _SQL_RUNS.search(code) is not None
     if "`" in code or "qx" in code or "%x" in code or (language == "awk" and "|" in code):
         return True
     return _RUNS.search(_LITERAL.sub("''", code)) is not None

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from arrea._prepare.validation.source import Span
     from arrea._prepare.validation.validator import Options, UserRule
 
+_MEANT = "if it is meant: no validation (validate=False, --no-validate)"
 _HINTS = {
-    "possible_injection": "put it in single quotes if it is only text; "
-    "allow_substitution lets substitutions pass and judges what is in them",
-    "unparseable": "write it out, or give the words as a list, which no shell reads",
-    "too_deep": "put it into a script of its own and run that",
+    "possible_injection": "put it in single quotes if it is only text; to let substitutions pass, and have judged what is "
+    "in them: allow_substitution=True, --allow-substitution",
+    "unparseable": f"write it out, or give the words as a list, which no shell reads; {_MEANT}",
+    "too_deep": f"put it into a script of its own and run that; {_MEANT}",
 }
 _SAFE_PATHS = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin")
 _AS_LINE = ("-s", "-i", "--shell", "--login")  # `sudo` gives the words to a shell
@@ -128,7 +129,7 @@ def _dangerous(rule_name: str, rule: Rule, call: Call, place: Span) -> Verdict:
         reason=f"{shown(fragment)} {rule.what}{via}",
         span=span,
         fragment=fragment,
-        hint=f"{rule.hint}; or leave {rule_name} out of the rules; or run it unvalidated",
+        hint=f"{rule.hint}; {_MEANT}, or no rule {rule_name} (validation_rules)",
     )
 
 

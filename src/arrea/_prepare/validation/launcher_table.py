@@ -19,9 +19,11 @@ An option and its value:
     -p+     the program that the rest are the arguments of
     -v?     looks at something, runs nothing
     -g%     a setting, `key=value`, whose value may be a command
+    -S$     a line that takes the place of its words (`env`)    -I}  stands for what is given (`xargs`)
 
 More words: `fed` (without a command, a shell reads the input), `=` (assignments may stand before the command), `{}`
-(stands for what is found or given), `both` (with a command, or with a shell line in an option).
+(stands for what is found or given), `both` (with a command, or with a shell line in an option), `more` (behind `--` are
+options, too).
 """
 
 from __future__ import annotations
@@ -41,7 +43,11 @@ taskset : 1 words -p? --pid?
 stdbuf : words -i --input -o --output -e --error
 timeout gtimeout : 1 words -k --kill-after -s --signal
 time gtime : words -f --format -o --output
-strace ltrace : words -a -b -e -E -I -O -o -p -P -s -S -u -U -X --trace --output --env --user -n -l -A -D
+env genv : words = -u --unset -C --chdir -a --argv0 -S$ --split-string$
+xargs gxargs : words -I} -J} -n --max-args -P --max-procs -L -d --delimiter -a --arg-file -E -s --max-chars -R -S \
+    --process-slot-var
+strace : words -a -b -e -E -I -O -o -p -P -s -S -u -U -X --trace --output --env --user
+ltrace : words -a -A -D -e -F -l -n -o -p -s -u -w -x -X
 gdb lldb cgdb : none --args. --. -ex^ -iex^ -x -p -eval-command^ --eval-command^ -o^ --one-line^
 gdbserver : 1 words
 rr perf samply py-spy memray : sub
@@ -56,11 +62,11 @@ valgrind kcov : words
 flock : 1 words -c! --command! -E --conflict-exit-code -w --wait --timeout
 watch : line -n --interval -q --equexit
 script : none -c! --command! -I -O -B -o -m -E -T -t
-ssh autossh slogin : 1 line fed -B -b -c -D -E -e -F -I -i -J -L -l -m -O -o -p -Q -R -S -W -w -M
+ssh autossh slogin : 1 line fed -B -b -c -D -E -e -F -I -i -J -L -l -m -O -o% -p -Q -R -S -W -w -M
 sshpass : words -p -f -d -P
 mosh : 1 words --ssh! --client --server! --port
 rsh remsh : 1 line fed -l
-su : none fed -c! --command! --session-command! -s --shell -g --group -G --supp-group -w -T
+su : none fed more -c! --command! --session-command! -s --shell -g --group -G --supp-group -w -T
 runuser : words fed both -c! --command! --session-command! -u --user -s --shell -g --group -G --supp-group -w
 newgrp : none fed -c!
 sg : 1 lines fed -c!
@@ -74,7 +80,7 @@ systemd-run : words -p --property -u --unit --slice --uid --gid --nice -E --sete
     -d --description --on-active --on-boot --on-calendar --working-directory
 systemd-inhibit systemd-cat : words --what --who --why --mode -t --identifier -p --priority
 systemd-nspawn : words fed -D --directory -M --machine -u --user --bind --bind-ro -E --setenv -i --image
-prlimit : words -p? --pid?
+prlimit : words -p? --pid? -o --output
 cpulimit : words -l --limit -p? --pid? -e?
 numactl : words -C --physcpubind -m --membind -N --cpunodebind -i --interleave -p --preferred -w
 chpst : words -u -U -e -/ -n -l -L -m -d -o -p -f -c -r -t
@@ -145,7 +151,11 @@ docker.run docker.create docker.container.run docker.container.create docker.com
     --add-host --cap-add --cap-drop --security-opt --device --gpus --ulimit --shm-size --tmpfs --dns \
     --log-driver --log-opt --pull --cidfile --ipc --pid --userns --uts -a --group-add --link --expose \
     --volumes-from --stop-signal --stop-timeout --runtime --annotation --cpu-shares --cpuset-cpus -c \
-    --memory-swap --network-alias --ip --sysctl --storage-opt --isolation --attach --label-file
+    --memory-swap --network-alias --ip --sysctl --storage-opt --isolation --attach --label-file \
+    --ulimit --pids-limit --health-cmd! --health-interval --health-timeout --health-retries --health-start-period \
+    --oom-score-adj --cgroup-parent --cgroupns --blkio-weight --cpu-period --cpu-quota --cpuset-mems --device-cgroup-rule \
+    --dns-option --dns-search --domainname --ip6 --kernel-memory --link-local-ip --mac-address --memory-reservation \
+    --memory-swappiness --stop-signal --volume-driver --gpus --requires --secret --umask --systemd --hostuser
 kubectl oc : sub -n --namespace --context --cluster --kubeconfig -s --server --user
 kubectl.exec kubectl.rsh : 1 words -c --container -n --namespace -f --filename
 kubectl.run kubectl.debug : 1 words --image -n --namespace --overrides --restart --env -l --labels -c \

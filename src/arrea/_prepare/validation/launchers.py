@@ -14,7 +14,8 @@ from arrea._prepare.validation.launcher_table import FIRST, USAGES
 from arrea._prepare.validation.names import names
 from arrea._prepare.validation.special_launchers import SHELLS, SPECIAL, is_assignment, line_in, shell
 from arrea._prepare.validation.started import Code, Input, Line, Words
-from arrea._prepare.validation.words import QUOTED
+from arrea._prepare.validation.usage import usage_of
+from arrea._prepare.validation.words import QUOTED, UNKNOWN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from arrea._prepare.validation.commands import Call
     from arrea._prepare.validation.started import Started
+    from arrea._prepare.validation.usage import Usage
 
 
 def started(call: Call, name: str) -> Iterator[Started]:
@@ -41,100 +43,53 @@ def _by_tables(call: Call, name: str) -> Iterator[Started]:
         yield from interpreter(call, language)
 
 
-class Usage:
-    """One line of the table, read. options: what their values are; flags: the other words."""
-
-    __slots__ = ("flags", "kind", "options", "skip")
-
-    def __init__(self, text: str) -> None:
-        words = text.split()
-        self.skip = int(words.pop(0)) if words[0].isdigit() else 0
-        self.kind = words.pop(0)
-        self.flags = frozenset(word for word in words if word[0] not in "-+")
-        self.options: dict[str, str] = {}
-        for word in words:
-            mode = word[-1] if word[-1] in "!.^+?%" else ""
-            self.options[word[: len(word) - len(mode)]] = mode
-
-    def find(self, word: str) -> tuple[str, str | None] | None:
-        """What the value of an option is, and the value when it stands in the same word; None for one without."""
-        if word[0] == "+":
-            return self.options["+"], word[1:]
-        name, equals, value = word.partition("=")
-        if name in self.options:
-            return self.options[name], value if equals else None
-        if word.startswith("--"):
-            return self.abbreviated(name, value if equals else None)
-        for at, letter in enumerate(word[1:], 2):
-            if (mode := self.options.get("-" + letter)) is not None:
-                return mode, word[at:] or None
-        return None
-
-    def abbreviated(self, name: str, value: str | None) -> tuple[str, str | None] | None:
-        modes = (
-            {mode for option, mode in self.options.items() if option.startswith(name)}
-            if len(name) > 3
-            else set()
-        )
-        return (modes.pop(), value) if len(modes) == 1 else None
-
-
-_usages: dict[str, Usage] = {}
-
-
-def usage_of(name: str) -> Usage:
-    found = _usages.get(name)
-    if found is None:
-        found = _usages[name] = Usage(USAGES[name])
-    return found
-
-
 def _by_usage(call: Call, name: str, first: int) -> Iterator[Started]:
     usage = usage_of(name)
     words = call.words if "{}" not in usage.flags else [word.replace("{}", QUOTED) for word in call.words]
-    at, skip, options = first, usage.skip, True
+    at, skip, options, program = first, usage.skip, True, ""
     while at < len(words):
         word = words[at]
         if options and word == "--" and "--" not in usage.options:
-            options = False
-        elif options and len(word) > 1 and (word[0] == "-" or (word[0] == "+" and "+" in usage.options)):
-            found = usage.find(word)
-            if found is not None:
-                mode, value = found
-                if mode == "?":
-                    return
-                if value is None and mode != ".":
-                    at += 1
-                    value = words[at] if at < len(words) else None
-                yield from _option(call, words, at, mode, value)
-                if mode in (".", "+"):
-                    at = _end_of(words, at) if mode == "." else at
+            options = "more" in usage.flags
+        elif options and (found := usage.find(word)) is not None:
+            mode, value = found
+            if mode == "?":
+                return
+            if mode == ".":
+                yield Words(at, [value, *words[at + 1 :]]) if value else _command(words, at)
+                at = _end_of(words, at)
+            else:
+                at += value is None
+                value = value if value is not None else words[at] if at < len(words) else ""
+                program = value if mode == "+" else program
+                yield from _option(call, at, mode, value)
+        elif options and word[:1] == "-" and len(word) > 1:
+            pass
         elif skip:
             skip -= 1
         elif usage.kind != "none" and not ("=" in usage.flags and is_assignment(word)):
             break
         at += 1
-    if at < len(words) and usage.kind != "none":
-        yield from _rest(call, name, words, at, usage)
-        if "both" in usage.flags:
-            yield from shell(call, at + 1)
+    if program:
+        yield Words(min(at, len(words) - 1), [program, *words[at:]])
+    elif at < len(words) and usage.kind != "none":
+        yield from _rest(call, name, words, at)
     elif "fed" in usage.flags:
         yield Input()
 
 
-def _option(call: Call, words: Sequence[str], at: int, mode: str, value: str | None) -> Iterator[Started]:
-    if mode == ".":
-        yield Words(at + 1, words[at + 1 : _end_of(words, at)])
-    elif value is None:
-        return
-    elif mode == "!":
+def _command(words: Sequence[str], at: int) -> Words:
+    return Words(at + 1, words[at + 1 : _end_of(words, at)])
+
+
+def _option(call: Call, at: int, mode: str, value: str) -> Iterator[Started]:
+    at = min(at, len(call.words) - 1)
+    if mode == "!":
         yield from line_in(call, value, at)
     elif mode == "^":
         yield from _escape(value, at)
     elif mode == "%":
         yield from _setting(value, at)
-    elif mode == "+":
-        yield from _entry_point(call, words, at, value)
 
 
 def _end_of(words: Sequence[str], at: int) -> int:
@@ -145,26 +100,39 @@ def _end_of(words: Sequence[str], at: int) -> int:
     return len(words)
 
 
-def _rest(call: Call, name: str, words: Sequence[str], at: int, usage: Usage) -> Iterator[Started]:
-    kind = usage.kind
-    if kind == "words":
+def _rest(call: Call, name: str, words: Sequence[str], at: int) -> Iterator[Started]:
+    usage = usage_of(name)
+    if usage.kind == "words":
         yield Words(at, words[at:])
-    elif kind == "line":
+        if not words[at].strip("0123456789.:,") and at + 1 < len(words):  # a program isn't called by a number
+            yield Words(at + 1, words[at + 1 :])
+        if "both" in usage.flags:
+            yield from _lines_behind(call, words, at, usage)
+    elif usage.kind == "line":
         if at == len(words) - 1:
             yield from line_in(call, words[at], at)
         else:
             yield Line(" ".join(words[at:]), at, len(words) - 1)
-    elif kind == "lines":
-        for index in range(at, len(words)):
-            yield from line_in(call, words[index], index)
-    elif kind == "escapes":
-        for index in range(at, len(words)):
-            yield from _escape(words[index], index)
+    elif usage.kind == "sub":
+        key = next(
+            (key for key in (f"{name}.{words[at]}", f"{FIRST[name]}.{words[at]}") if key in USAGES), None
+        )
+        if key is not None:
+            yield from _by_usage(call, key, at + 1)
     else:
-        for key in (f"{name}.{words[at]}", f"{FIRST[name]}.{words[at]}"):
-            if key in USAGES:
-                yield from _by_usage(call, key, at + 1)
-                return
+        for index in range(at, len(words)):
+            yield from (
+                line_in(call, words[index], index) if usage.kind == "lines" else _escape(words[index], index)
+            )
+
+
+def _lines_behind(call: Call, words: Sequence[str], at: int, usage: Usage) -> Iterator[Started]:
+    """`runuser user -c LINE`: options behind what might have been the command."""
+    for index in range(at, len(words)):
+        found = usage.find(words[index])
+        if found is not None and found[0] == "!":
+            value = found[1] if found[1] is not None else words[index + 1] if index + 1 < len(words) else ""
+            yield from line_in(call, value, min(index + 1, len(words) - 1))
 
 
 _ESCAPE = re.compile(
@@ -173,26 +141,23 @@ _ESCAPE = re.compile(
 )
 
 
-def _escape(text: str, at: int) -> Iterator[Started]:
+_DATABASES = ("sqlite3", "psql", "mysql", "mariadb")
+
+
+def _escape(call: Call, text: str, at: int) -> Iterator[Started]:
     """`!ls` of an editor, `shell ls` of a debugger; and `call system("ls")`."""
     if found := _ESCAPE.match(text):
         yield Line(found[1], at)
-    yield Code(text, "other", at)
+    yield Code(text, "sql" if call.name in _DATABASES else "other", at)
 
 
 _COMMAND_SETTINGS = tuple(names("command pager editor fsmonitor cmd external exec askpass helper"))
 
 
 def _setting(text: str, at: int) -> Iterator[Started]:
+    """`alias.x=!ls`, `core.pager=less`, `ProxyCommand=ssh host`."""
     key, _, value = text.partition("=")
     if value.startswith("!"):
         yield Line(value[1:], at)
-    elif key.lower().endswith(_COMMAND_SETTINGS):
-        yield Line(value, at, guess=True)
-
-
-def _entry_point(call: Call, words: Sequence[str], at: int, value: str) -> Iterator[Started]:
-    """`docker run --entrypoint sh image -c '...'`: what begins with a dash last is taken for its arguments."""
-    rest = words[at + 1 :]
-    image = next((index for index, word in enumerate(rest) if word[:1] != "-"), len(rest))
-    yield Words(at, [value, *rest[image + 1 :]])
+    elif key.lower().endswith(_COMMAND_SETTINGS) and not any(mark in value for mark in UNKNOWN):
+        yield Line(value, at)

@@ -3,9 +3,9 @@
 Given a source, it fills in `heres` and `masked`, which is as long as `chars` and for the grammar only:
 
 - a here-document's body is blanked and its operator becomes a `<`, and so does that of a here-string;
-- a line continuation inside of a word becomes part of the word;
-- escaped blanks, and what is escaped at the begin of a line, become letters; so do vertical tabs and form feeds,
-  which are no blanks for a shell;
+- a line continuation inside of a word becomes part of the word, others become blanks;
+- what is escaped becomes letters; so do vertical tabs and form feeds, which are no blanks for a shell;
+- a `$` before a blank becomes a letter;
 - where the grammar failed (`gaps`): braces in place of a command (`{ls,-l}`), `<>`, `{name}>`,
   `for i do`, and redirects behind a mere assignment.
 
@@ -28,15 +28,17 @@ MAX_DEPTH = 64
 MAX_STAGES = 512
 MAX_UNOPENED = 2048
 
-_NEEDED = re.compile(r"<<|\S\\\n|\\\n\Z|[\x0b\x0c]|\\[ \t]|\n\\")
-_ESCAPED = re.compile(r"\\.", re.DOTALL)  # two at a time, so that what is escaped escapes nothing
+_NEEDED = re.compile(r"<<|\\|[\x0b\x0c]|\$\s")
 _BRACKET = re.compile(r"[(){}\[\]]")
 _TABLE = {0x0B: "_", 0x0C: "_"}
 _NAMED_DESCRIPTOR = re.compile(r"\{[A-Za-z_]\w*\}(?=[<>])", re.ASCII)
 _BRACES = re.compile(r"\{[^\s{}'\"`$\\;&|<>()]*,[^\s{}'\"`$\\;&|<>()]*\}")
 _FOR_DO = re.compile(r"\b(for[ \t]+[A-Za-z_]\w*)[ \t]([ \t]*do\b)", re.ASCII)
 _TO_NULL = re.compile(r"(?<=\s)\d?>>?[ \t]*/dev/null(?=[\s;&|)]|\Z)|(?<=\s)2>&1(?=[\s;&|)]|\Z)")
-_DELIMITER = re.compile(r"[ \t]*((?:'[^']*'|\"[^\"]*\"|\\.|[^\s;&|<>()'\"\\])+)")
+# The name of a here-document in the ways that all shells read alike: 'A', "A", \A, A.
+_DELIMITER = re.compile(
+    r"[ \t]*(?:'([^'\\\n]*)'|\"([^\"\\$`\n]*)\"|\\([\w.%+,:@/-]+)|([^\s;&|<>()'\"\\$`{}]+))(?=[\s;&|<>()]|\Z)"
+)
 _CONTINUED = re.compile(r"(?:\\\n)+")
 _OPERATORS = "&|;<>()"
 _BROKEN = _OPERATORS + "0123456789}"  # with what follows, these may be one operator
@@ -116,20 +118,16 @@ def mask_body(source: Source) -> None:
     source.heres = masked.heres
 
 
-def _as_letters(found: re.Match[str]) -> str:
-    return "__" if found[0][1] in " \t" else found[0]
-
-
 class _Mask:
     """One pass over a text, with a stack of what it is inside of."""
 
     def __init__(self, source: Source, gaps: bool) -> None:
         self.source = source.chars
-        self.chars = list(_ESCAPED.sub(_as_letters, source.chars))
+        self.chars = list(source.chars)
         self.heres: dict[int, Here] = {}
         self.gaps = gaps
         self.stack: list[str] = []
-        self.waiting: list[tuple[int, str, bool, bool]] = []
+        self.waiting: list[tuple[int, str, bool, bool, int]] = []
 
     def run(self, inside: str, at: int, end: int) -> None:
         self.stack = [inside]
@@ -195,6 +193,8 @@ class _Mask:
             return at + 2
         if text.startswith("$'", at) and inside not in (_QUOTES, _HERE):
             return self.ansi_quote(at + 2)
+        if text[at + 1 : at + 2].isspace():
+            self.chars[at] = "_"  # only a dollar; in quotes the grammar takes what follows for a part of it
         return at + 2 if text.startswith(("$$", "$#"), at) else at + 1
 
     def ansi_quote(self, at: int) -> int:
@@ -260,21 +260,25 @@ class _Mask:
         return at + 1
 
     def backslash(self, at: int) -> int:
-        text = self.source
-        before, after = text[max(at - 1, 0) : at], text[at + 2 : at + 3]
-        if not text.startswith("\\\n", at):
-            if before == "\n" and at + 1 < len(
-                text
-            ):  # the grammar would take both for a part of the line before
-                self.chars[at : at + 2] = "__"
-            return at + 2
-        if before == "$" or (after and after in _OPERATORS and before and before in _BROKEN):
+        """In code, what is escaped is a letter like any other; the grammar has ideas of its own about some."""
+        if found := _CONTINUED.match(self.source, at):
+            self.continued(at, found.end())
+            return found.end()
+        if self.stack[-1] in (_CODE, _TICKS):
+            self.chars[at] = "_"
+            if self.source[at + 1 : at + 2].isascii():  # else it is one byte of several
+                self.chars[at + 1 : at + 2] = "_"
+        return at + 2
+
+    def continued(self, at: int, end: int) -> None:
+        """One line and the next, or more, are one; so may be the words at their ends."""
+        before = self.source[at - 1] if at else "\n"
+        after = self.source[end] if end < len(self.source) else "\n"
+        if before == "$" or (after in _OPERATORS and before in _BROKEN):
             raise Unreadable("an operator that is broken over two lines", at)
         if self.stack[-1] in (_CODE, _TICKS):
-            joins = not (before + " ").isspace() and not (after + " ").isspace()
-            joins = joins and before not in _OPERATORS and after not in _OPERATORS
-            self.chars[at : at + 2] = "__" if joins and before and after else "  "
-        return at + 2
+            apart = before.isspace() or after.isspace() or before in _OPERATORS or after in _OPERATORS
+            self.chars[at:end] = (" " if apart else "_") * (end - at)
 
     # ── here-documents ───────────────────────────────────────────────────────────────────────────
 
@@ -288,22 +292,20 @@ class _Mask:
         after = at + 3 if tabs else at + 2
         found = _DELIMITER.match(text, after)
         if not found:
-            raise Unreadable("a here-document without a delimiter", at)
+            raise Unreadable("a here-document whose delimiter is none, or an odd one", at)
         self.chars[at:after] = "<" + " " * (after - at - 1)
-        word = found[1]
-        bare = re.sub(r"['\"]|\\(.)", r"\1", word)
-        quoted = bare != re.sub(
-            r"''|\"\"", "", word
-        )  # two quotes with nothing in them are not taken for sure
-        # The word is only a name: `$x` and backticks mean nothing in it.
-        self.chars[found.start(1) : found.end(1)] = "_" * len(word)
-        self.waiting.append((at, bare, quoted, tabs))
+        single, double, escaped, bare = found.groups()
+        name = next(text for text in (single, double, escaped, bare) if text is not None)
+        self.chars[found.start() : found.end()] = "_".rjust(found.end() - found.start())
+        self.waiting.append((at, name, bare is None, tabs, len(self.stack)))
         return found.end()
 
     def bodies(self, at: int) -> int:
         """The texts that were announced on the line before."""
         start = at
-        for operator, delimiter, quoted, tabs in self.waiting:
+        for operator, delimiter, quoted, tabs, depth in self.waiting:
+            if depth != len(self.stack):
+                raise Unreadable("a here-document that begins inside of brackets, or outside", operator)
             end, after = self.body(at, delimiter, quoted, tabs, operator)
             self.heres[operator] = Here(at, end, quoted=quoted, tabs=tabs)
             at = after

@@ -42,7 +42,27 @@ LEAVES = names(
 )
 
 _HIDDEN = re.compile(r"(?<!\\)(?:\\\\)*(?:\$\(|`)")
+_VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|[0-9@*#?$!-])", re.ASCII)
+_QUOTED_END = re.compile(r"'[^']*\}[^']*'")
 _PROMPT = re.compile(r"@P\s*\}")
+
+
+def check_filled(node: Node) -> None:
+    """Refuse a body without a command, which the grammar lets pass."""
+    kind = KINDS[node.kind_id]
+    if kind in ("compound_statement", "do_group"):
+        empty = all(KINDS[child.kind_id] == "comment" for child in node.children if child.is_named)
+    else:
+        empty = kind == "if_statement" and _is_empty_branch([KINDS[child.kind_id] for child in node.children])
+    if empty:
+        raise Unreadable("a body without a command", node.start_byte)
+
+
+def _is_empty_branch(kinds: list[str]) -> bool:
+    solid = [kind for kind in kinds if kind not in ("comment", "\n")]
+    return (
+        solid[solid.index("then") + 1] in ("fi", "elif_clause", "else_clause") if "then" in solid else False
+    )
 
 
 def is_redirect(node: Node) -> bool:
@@ -78,6 +98,18 @@ def check_comment(source: Source, node: Node) -> None:
     start = node.start_byte
     if start and source.masked[start - 1] not in " \t\n\r;&|()`":
         raise Unreadable("a # inside of a word", start)
+
+
+def check_variable(source: Source, node: Node) -> None:
+    """Refuse what bash doesn't take for one, as the `$ $` in "$ $(a)"."""
+    if not _VARIABLE.fullmatch(source.masked, first_char(source, node), node.end_byte):
+        raise Unreadable("an expansion that bash reads in another way", node.start_byte)
+
+
+def check_quotes(source: Source, node: Node) -> None:
+    """Refuse `${x:-'}'}`: in double quotes a single one is a quote for some shells and a letter for others."""
+    if _QUOTED_END.search(source.masked, node.start_byte, node.end_byte):
+        raise Unreadable("a quote that ends at different places for different shells", node.start_byte)
 
 
 def hides(source: Source, node: Node) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from arrea._prepare.validation.commands import Again, Call, Frame, Function, HereText, Reading, Stage
+from arrea._prepare.validation.commands import Again, Call, Frame, Function, HereText, InputOf, Reading, Stage
 from arrea._prepare.validation.grammar import KINDS, parse
 from arrea._prepare.validation.mask import MAX_DEPTH, Unreadable, mask_body
 from arrea._prepare.validation.nodes import (
@@ -21,7 +21,10 @@ from arrea._prepare.validation.nodes import (
     WHOLE,
     check_comment,
     check_ends,
+    check_filled,
     check_gap,
+    check_quotes,
+    check_variable,
     first_char,
     hides,
     is_prompt,
@@ -55,8 +58,16 @@ if TYPE_CHECKING:
 _IFS = re.compile(r"\$\{?IFS(?!\w)", re.ASCII)
 _PATH_VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})/", re.ASCII)
 _LIVE = re.compile(r"[\\$`]")
+_CLOSERS = frozenset(("then", "elif", "else", "fi", "do", "done", "esac", "}"))  # no commands' names
+
+_TIMERS = ("time", "coproc", "!")  # before compound commands, but for the grammar commands with words
 _OPERATOR = re.compile(r"&&|\|\||[<>|;&\n]")
+_TICKS = re.compile(r"`(?:[^`\\]|\\.)*`?", re.DOTALL)
 _NO_WORD = re.compile(r"[^\w.]+")
+
+
+# What touches one of these from behind belongs to it, though the grammar says otherwise.
+_ENDS_BY_ITSELF = frozenset(("variable_assignment", "file_redirect"))
 
 
 class _Piece:
@@ -87,6 +98,7 @@ class _Reader:
         self.reading = Reading()
         self.stack: list[Part] = []
         self.heres: set[int] = set()
+        self.groups = 0  # of `time {` that are open
         self.found: list[tuple[int, int, Stage]] = []  # substitutions in the words of the command at hand
 
     def run(self) -> None:
@@ -171,6 +183,7 @@ class _Reader:
     def compound(self, node: Node, frame: Frame, redirects: Redirects) -> None:
         """Anything with commands inside: one level deeper, with the input and output that it is given."""
         self.check_depth(node, frame)
+        check_filled(node)
         feed, out = frame.feed, frame.out
         if redirects:
             call = self.command_of([], redirects, frame)
@@ -178,6 +191,10 @@ class _Reader:
         if self.source.masked.startswith("((", node.start_byte):
             self.look_again(node, frame)
         self.descend(node, frame.deeper(feed, out))
+
+    def group(self, node: Node, frame: Frame, redirects: Redirects) -> None:
+        check_filled(node)
+        self.descend(node, frame)
 
     def check_depth(self, node: Node, frame: Frame) -> None:
         if frame.depth >= MAX_DEPTH:
@@ -187,13 +204,16 @@ class _Reader:
         self.check_depth(node, frame)
         name_node = node.child_by_field_name("name")
         name = self.source.text(name_node.start_byte, name_node.end_byte) if name_node else ""
+        after = self.source.masked[name_node.end_byte] if name_node else ""
+        if after not in " \t\n(":
+            raise Unreadable("an odd name of a function", node.start_byte)
         span = self.source.span(node.start_byte, node.end_byte)
         fragment = self.source.text(node.start_byte, node.end_byte)
         body = self.reading.functions.setdefault(name, Function(span, fragment))
-        inner = Frame(frame.depth + 1, out=body, function=name)
+        inner = Frame(frame.depth + 1, feed=InputOf(body), out=body, function=name)
         own = tuple(filter(is_redirect, node.children))
         if own or redirects:
-            self.command_of([], (*own, *redirects), frame)
+            inner.feed = self.command_of([], (*own, *redirects), frame).feed or inner.feed
         for child in node.children:
             if child.is_named and child != name_node and not is_redirect(child):
                 self.stack.append((child, inner, ()))
@@ -205,6 +225,8 @@ class _Reader:
         self.note_substitution(start, end)
         stage = Stage()
         opening = self.source.masked[start]
+        if opening == "`" and _TICKS.match(self.source.chars, start).end() != end:  # type: ignore[union-attr]
+            raise Unreadable("a backtick in quotes, which end before it for some shells", start)
         inner = frame.deeper(stage, None) if opening == ">" else frame.deeper(frame.feed, stage)
         if opening == "`" and "\\" in self.source.chars[start:end]:
             # In it a backslash stands before what would end it, or be expanded, too early.
@@ -221,7 +243,11 @@ class _Reader:
     def expansion(self, node: Node, frame: Frame, redirects: Redirects) -> None:
         if is_prompt(self.source, node):
             self.note_substitution(node.start_byte, node.end_byte)
+        check_quotes(self.source, node)
         self.descend(node, frame)
+
+    def variable(self, node: Node, frame: Frame, redirects: Redirects) -> None:
+        check_variable(self.source, node)
 
     def test(self, node: Node, frame: Frame, redirects: Redirects) -> None:
         """`[ a && b ]` is two commands, and for a shell that isn't bash `[[ a && b ]]` is, too."""
@@ -272,20 +298,21 @@ class _Reader:
     def pieces(self, call: Call, frame: Frame, nodes: Iterable[Node]) -> list[_Piece]:
         """The words. Those that touch each other are one, whatever the grammar says."""
         pieces: list[_Piece] = []
-        end = -1
+        end, last = -1, ""
         for node in nodes:
             kind = KINDS[node.kind_id]
             start = node.start_byte
             if end >= 0:
                 check_gap(self.source, end, start)
-            if self.source.masked[start].isspace():
-                raise Unreadable("a word that begins with a blank", start)
+            touches = start == end and last in _ENDS_BY_ITSELF and not kind.endswith("_redirect")
+            if touches or self.source.masked[start].isspace():
+                raise Unreadable("a word that bash takes for another", start)
             if kind == "variable_assignment" and not pieces:
                 self.assignment(call, frame, node)
             elif kind.endswith("_redirect"):
                 self.redirect(call, frame, node, pieces)
-            elif kind == "subshell":  # of `time (a)`
-                self.stack.append((node, frame, ()))
+            elif kind == "subshell":
+                self.timed(node, frame, pieces)
             elif kind == "comment":
                 check_comment(self.source, node)
             else:
@@ -294,8 +321,15 @@ class _Reader:
                 pieces[-1].end = node.end_byte
                 if kind not in WHOLE:
                     self.holes(pieces[-1], node, frame)
-            end = node.end_byte
+            end, last = node.end_byte, kind
         return pieces
+
+    def timed(self, node: Node, frame: Frame, pieces: list[_Piece]) -> None:
+        """`time (a)`, which the grammar takes for a command with words."""
+        first = self.source.text(pieces[0].start, pieces[0].end) if pieces else ""
+        if first not in _TIMERS:
+            raise Unreadable("a bracket at a place where no command begins", node.start_byte)
+        self.stack.append((node, frame, ()))
 
     def holes(self, piece: _Piece, node: Node, frame: Frame) -> None:
         """Where expansions in a word end. The substitutions among them are read, too."""
@@ -308,10 +342,14 @@ class _Reader:
                 piece.holes.setdefault(start, node.end_byte)
                 self.found.append((start, node.end_byte, self.substitution(node, frame)))
                 continue
+            if kind == "simple_expansion":
+                check_variable(self.source, node)
             if kind in EXPANSIONS:
                 piece.holes.setdefault(first_char(self.source, node), node.end_byte)
                 if kind == "expansion" and is_prompt(self.source, node):
                     self.note_substitution(node.start_byte, node.end_byte)
+                if kind == "expansion":
+                    check_quotes(self.source, node)
             elif kind in HIDING:
                 self.overlooked(node, frame)
             todo += node.children
@@ -327,6 +365,15 @@ class _Reader:
             words += values
             places += [(piece.start, piece.end)] * len(values)
         call.words, call.places = words, places
+        if words and words[0] in _CLOSERS and pieces[0].end - pieces[0].start == len(words[0]):
+            self.closer(words[0], pieces[0])
+        self.groups += bool(words) and words[0] in _TIMERS and "{" in words
+
+    def closer(self, word: str, piece: _Piece) -> None:
+        """Of `time { a; }` the grammar makes two commands, the second called `}`."""
+        if word != "}" or not self.groups:
+            raise Unreadable("a word of the grammar that ends nothing", piece.start)
+        self.groups -= 1
 
     def values(self, piece: _Piece, *, first: bool = False) -> list[str]:
         try:
@@ -396,7 +443,8 @@ class _Reader:
         words += pieces[1:]
 
     def is_descriptor(self, piece: _Piece, end: int) -> bool:
-        return piece.end == end and self.source.chars[piece.start : piece.end].isdigit()
+        text = self.source.chars[piece.start : piece.end].replace("\\\n", "")
+        return piece.end == end and text.isdigit()
 
     def file(self, call: Call, descriptor: str, operator: str, target: _Piece, start: int) -> None:
         call.redirects.append((operator, " ".join(self.values(target)), (start, target.end)))
@@ -456,9 +504,11 @@ _HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("variable_assignment", "variable_assignments"), _Reader.assignments),
     **dict.fromkeys(("list", "negated_command"), _Reader.sequence),
     "comment": _Reader.comment,
+    "do_group": _Reader.group,
     "pipeline": _Reader.pipeline,
     "redirected_statement": _Reader.redirected,
     "function_definition": _Reader.function,
     "test_command": _Reader.test,
     "expansion": _Reader.expansion,
+    "simple_expansion": _Reader.variable,
 }

@@ -34,7 +34,7 @@ def _remember(key: tuple[tuple[str, ...], bool, tuple[str, ...]]) -> Validator:
         _spelled_out(rules),
         allow_substitution=allow_substitution,
         sudo_allowlist=sudo_allowlist,
-        user_rules=own,
+        user_rules=own or None,
     )
     _validators[key] = validator
     return validator

@@ -222,8 +222,24 @@ def _pipe_to_shell(call: Call) -> Found:
     return call.between(0, 0) if call.reads_unknown else None
 
 
+_TESTS = (
+    "-name",
+    "-iname",
+    "-path",
+    "-ipath",
+    "-wholename",
+    "-regex",
+    "-iregex",
+    "-lname",
+    "-ilname",
+    "-newer",
+)
+
+
 def _find_delete(call: Call) -> Found:
-    return next((call.between(0, at) for at, word in enumerate(call.words) if word == "-delete"), None)
+    words = call.words
+    found = (at for at, word in enumerate(words) if word == "-delete" and words[at - 1] not in _TESTS)
+    return next((call.between(0, at) for at in found), None)
 
 
 def _kill_init(call: Call) -> Found:

@@ -6,6 +6,7 @@ import re
 
 from arrea._prepare.validation.names import names
 from arrea._prepare.validation.started import Appended, Input, Line, Opaque, Words
+from arrea._prepare.validation.usage import usage_of
 from arrea._prepare.validation.words import GLOB, QUOTED, UNKNOWN
 
 TYPE_CHECKING = False
@@ -37,42 +38,42 @@ def is_assignment(word: str) -> bool:
     return bool(equals) and name.removesuffix("+").isidentifier()
 
 
-_SHELL_VALUES = frozenset(
-    ("-o", "+o", "-O", "+O", "--rcfile", "--init-file", "--init-command", "-C", "--emulate")
-)
+_SHELL_VALUES = names("-o +o -O +O --rcfile --init-file --emulate")
 _COMPOUND_WORDS = names("{ ( if while until for case select [[ ((")
-_STDIN = frozenset(("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "-"))
+_STDIN = re.compile(r"-|/dev/stdin|/(?:dev|proc/self)/fd/\d+")
 
 
-def shell(call: Call, first: int = 1) -> Iterator[Started]:
+def shell(call: Call) -> Iterator[Started]:
     """`sh -c TEXT`, `sh FILE`, or a shell that reads its input."""
     words = call.words
-    text_follows = reads_input = False
-    at = first
+    text_follows = reads_input = unknown = False
+    at = 1
     while at < len(words) and words[at][:1] in ("-", "+") and len(words[at]) > 1:
         word = words[at]
         at += 1
+        name, equals, value = word.partition("=")
         if word == "--":
             break
-        if word[:2] == "--":
-            name, equals, value = word.partition("=")
-            if name in ("--command", "--init-command"):
-                yield from line_in(
-                    call, value if equals else words[at] if at < len(words) else "", at - bool(equals)
-                )
-                return
+        if name in ("--command", "--init-command", "-C"):
+            text = value if equals else words[at] if at < len(words) else ""
+            yield from line_in(call, text, min(at, len(words) - 1))
+            at += not equals
+        elif word[:2] == "--" or word in _SHELL_VALUES:
             at += name in _SHELL_VALUES and not equals
         else:
+            unknown = unknown or any(mark in word for mark in UNKNOWN)
             text_follows = text_follows or (word[0] == "-" and "c" in word)
             reads_input = reads_input or (word[0] == "-" and "s" in word)
             at += word[-1] in "oO"
-    if text_follows:
-        if at < len(words):
-            yield from line_in(call, words[at], at)
-        return
-    if first > 1:  # only its `-c` was asked for
-        return
-    if at >= len(words) or reads_input or words[at] in _STDIN:
+    if (text_follows or unknown) and at < len(words):
+        yield from line_in(call, words[at], at)
+    elif not text_follows:
+        yield from _script(call, at, reads_input)
+
+
+def _script(call: Call, at: int, reads_input: bool) -> Iterator[Started]:
+    """What a shell reads that was given no text: a file, its input, or the output of a substitution."""
+    if at >= len(call.words) or reads_input or _STDIN.fullmatch(call.words[at]):
         yield Input()
     elif at in call.stages:
         yield Input(first=at)
@@ -81,10 +82,7 @@ def shell(call: Call, first: int = 1) -> Iterator[Started]:
 def _source(call: Call) -> Iterator[Started]:
     """`. FILE`: only what is no file is read."""
     if len(call.words) > 1:
-        if call.words[1] in _STDIN:
-            yield Input()
-        elif 1 in call.stages:
-            yield Input(first=1)
+        yield from _script(call, 1, False)
 
 
 def _eval(call: Call) -> Iterator[Started]:
@@ -106,30 +104,33 @@ def _alias(call: Call) -> Iterator[Started]:
     for at, word in enumerate(call.words[1:], 1):
         name, equals, value = word.partition("=")
         if equals and name[:1] != "-" and value:
-            yield Line(value.replace(GLOB, ""), at, guess=True)
-
-
-_ENV_VALUES = frozenset(("-u", "--unset", "-C", "--chdir", "-a", "--argv0"))
+            yield Line(value.replace(GLOB, ""), at)
 
 
 def _env(call: Call) -> Iterator[Started]:
-    words = list(call.words)
+    """`env [options] [NAME=value] command`, and `env -S TEXT`, whose text takes the place of the words."""
+    usage, words = usage_of("env"), call.words
     at = 1
     while at < len(words):
         word = words[at]
-        if re.fullmatch(r"-[iv0]*S|--split-string", word) and at + 1 < len(words):
-            yield Line(" ".join(["env", *words[at + 1 :]]), at + 1, len(words) - 1)
-            return
-        if found := re.match(r"(?:-[iv0]*S|--split-string=)(.+)", word, re.DOTALL):
-            yield Line(" ".join(["env", found[1], *words[at + 1 :]]), at, len(words) - 1)
-            return
-        if word in _ENV_VALUES:
-            at += 1
-        elif not (word[:1] == "-" or is_assignment(word) or ("=" in word and word[:1] != "=")):
+        found = usage.find(word)
+        if found is not None:
+            mode, value = found
+            at += value is None
+            if mode == "$":
+                text = value if value is not None else "".join(words[at : at + 1])
+                yield Line(
+                    " ".join(["env", _ENV_ESCAPE.sub(" ", text), *words[at + 1 :]]), min(at, len(words) - 1)
+                )
+                return
+        elif word[:1] != "-" and "=" not in word[1:]:
             break
         at += 1
     if at < len(words):
         yield Words(at, words[at:])
+
+
+_ENV_ESCAPE = re.compile(r"\\[_tnrfv]")
 
 
 _SUDO_VALUES = names(
@@ -166,35 +167,25 @@ def _elevator(call: Call) -> Iterator[Started]:
         yield Input()
 
 
-_XARGS_VALUES = names(
-    """
-    -n --max-args -P --max-procs -L --max-lines -d --delimiter -a --arg-file -E -s --max-chars -R -S -J
-    """
-)
+_XARGS_WHOLE = re.compile(r"-[a-zA-Z]*[0d]|--null|--delim")
 
 
 def _xargs(call: Call) -> Iterator[Started]:
     """The command gets more words from the input: at its end, or in place of what `-I` names."""
-    words = list(call.words)
+    usage, words = usage_of("xargs"), call.words
     at, place, whole = 1, "", False
-    while at < len(words):
+    while at < len(words) and words[at][:1] == "-" and words[at] != "--":
         word = words[at]
-        if word == "--":
-            at += 1
-            break
-        whole = whole or word.startswith(("-0", "-d", "--null", "--delimiter")) or word == "-r0"
-        if word in ("-I", "-J") and at + 1 < len(words):
-            at += 1
-            place = words[at]
-        elif word.startswith(("-I", "--replace=", "-J")) or (word.startswith("-i") and len(word) > 2):
-            place = word.partition("=")[2] if word[1] == "-" else word[2:]
-        elif word in ("-i", "--replace"):
-            place = "{}"
-        elif word in _XARGS_VALUES:
-            at += 1
-        elif word[:1] != "-":
-            break
         at += 1
+        whole = whole or _XARGS_WHOLE.match(word) is not None
+        if word.startswith(("-i", "--replace")):
+            place = (word.partition("=")[2] if word[1] == "-" else word[2:]) or "{}"
+        elif found := usage.find(word):
+            mode, value = found
+            value = value if value is not None else "".join(words[at : at + 1])
+            at += found[1] is None
+            place = value if mode == "}" else place
+    at += words[at : at + 1] == ["--"]
     if at < len(words):
         yield (
             Words(at, [word.replace(place, QUOTED) for word in words[at:]])
@@ -205,7 +196,7 @@ def _xargs(call: Call) -> Iterator[Started]:
 
 _PARALLEL_VALUES = names(
     """
-    -j --jobs -n -N --max-args -L -l -P --timeout --delay --retries --joblog -S --sshlogin --results -a --arg-file -I
+    -j --jobs -n -N --max-args -L -l -P --max-procs --header --id --semaphore-name --profile -J --term-seq --timeout --delay --retries --joblog -S --sshlogin --results -a --arg-file -I
     --colsep -C --tmpdir --halt --load --memfree --nice --tagstring -s --workdir --wd --env --basefile --bf -E -d
     --delimiter --block --recstart --recend --transferfile --return --rpl --tempdir
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from arrea._prepare.validation.commands import HereText, Stage
+from arrea._prepare.validation.commands import HereText, InputOf, Stage
 from arrea._prepare.validation.interpreters import interpreter, language_of, texts_in
 from arrea._prepare.validation.names import names
 from arrea._prepare.validation.started import Code
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from arrea._prepare.validation.commands import Call
+    from arrea._prepare.validation.commands import Call, Feed
     from arrea._prepare.validation.source import Span
 
 MAX_STAGES = 64
@@ -59,7 +59,7 @@ class Fed:
 UNKNOWN_FED = Fed()
 
 
-def fed(feed: Stage | HereText | None, functions: Mapping[str, Stage], left: int = MAX_STAGES) -> Fed:
+def fed(feed: Feed, functions: Mapping[str, Stage], left: int = MAX_STAGES) -> Fed:
     """What arrives from `feed`. functions: of the same line, and what each of them writes."""
     if feed is None:
         return UNKNOWN_FED
@@ -67,6 +67,8 @@ def fed(feed: Stage | HereText | None, functions: Mapping[str, Stage], left: int
         return Fed(feed.value, feed.span)
     if not left:
         return Fed(changed_by="a pipeline of that length")
+    if isinstance(feed, InputOf):
+        return _joined([fed(given, functions, left - 1) for given in feed.function.feeds])
     parts = [part for call in feed.calls for part in _outputs(call, functions, left - 1)]
     return _joined(parts)
 
@@ -95,18 +97,20 @@ def _output(call: Call, name: str, functions: Mapping[str, Stage], left: int) ->
         return Fed(printed(name, call.words[1:]), call.span())
     if name in DECODERS:
         return Fed(changed_by=name)
-    if name in _PASSING and not _operands(call.words):
-        return fed(call.feed, functions, left)
+    if name in _PASSING:
+        parts = [fed(stage, functions, left) for stage in call.stages.values()]
+        return _joined([*parts, UNKNOWN_FED if _reads_files(call.words) else fed(call.feed, functions, left)])
     if name in _FILTERS:
         arriving = fed(call.feed, functions, left)
         return Fed(changed_by=name) if arriving.text is not None else arriving
     return UNKNOWN_FED
 
 
-def printed_by_code(
-    feed: Stage | HereText | None, functions: Mapping[str, Stage], left: int = MAX_STAGES
-) -> Iterator[str]:
+def printed_by_code(feed: Feed, functions: Mapping[str, Stage], left: int = MAX_STAGES) -> Iterator[str]:
     """Texts in programs such as `awk 'BEGIN {print "ls"}'` that feed a shell: one of them may be what they print."""
+    given = feed.function.feeds if isinstance(feed, InputOf) and left else ()
+    for other in given:
+        yield from printed_by_code(other, functions, left - 1)
     for call in feed.calls if isinstance(feed, Stage) and left else ():
         name = call.name or ""
         if name in functions:
@@ -119,11 +123,11 @@ def printed_by_code(
                 yield from texts_in(piece.text)
 
 
-def _operands(words: Sequence[str]) -> bool:
-    """It reads files rather than its input; `tee` and `head -n 5` are taken to read it anyway."""
-    if words[0].endswith("tee"):
+def _reads_files(words: Sequence[str]) -> bool:
+    """Rather than its input. What is only an option's value, as in `head -n 5`, is no file."""
+    if words[0].endswith("tee") or "-" in words:
         return False
-    return any(word[:1] != "-" and not word.isdigit() for word in words[1:])
+    return any(not (word.startswith(("-", "/dev/")) or word.lstrip("+").isdigit()) for word in words[1:])
 
 
 def printed(name: str, words: Sequence[str]) -> str:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from arrea._model.text import BIDIRECTIONAL
 from arrea._model.verdict import ALLOWED, Verdict
 from arrea._prepare.validation.plain import HEADS, KEYWORDS, NEEDLES, PLAIN, STRICT_HEADS, VERBS
 
@@ -79,23 +80,28 @@ class Validator:
         refused = self._refused_at_once(text)
         if refused is not None:
             return refused
-        from arrea._prepare.validation.judge import judge_line
-
-        return judge_line(text, self._options, plain=plain)
+        try:
+            from arrea._prepare.validation.judge import judge_line
+        except (
+            ImportError
+        ) as error:  # no right to read it, no descriptor left: what can't be judged is refused
+            return _no_grammar(error)
+        return judge_line(_decoded(text), self._options, plain=plain)
 
     def _is_harmless(self, text: str) -> bool:
         """Whether plain words are neither watched verbs nor behind a program that starts others."""
         words = text.split()
         if not words:
             return False
-        name = words[0]
-        if "/" in name:
-            name = name.rpartition("/")[2]
-        if (
-            name in self._heads or "=" in name or name.rstrip("0123456789.-") in self._heads
-        ):  # as in python3.11
+        if self._is_head(words[0]):
             return not self._strict and self._has_no_verb(text, words)
-        return VERBS.isdisjoint(words) and "/rm" not in text and "/dd" not in text and name[:5] != "mkfs."
+        return VERBS.isdisjoint(words) and "/rm" not in text and "/dd" not in text
+
+    def _is_head(self, program: str) -> bool:
+        """Whether it is looked at, under whatever path and version (as python3.11) it goes."""
+        name = program.rpartition("/")[2] if "/" in program else program
+        heads = self._heads
+        return name in heads or "=" in name or name.rstrip("0123456789.-") in heads or name[:5] == "mkfs."
 
     def _has_no_verb(self, text: str, words: list[str]) -> bool:
         """Whatever plain words start, it is made of them: without a verb in them there is nothing to find."""
@@ -115,8 +121,12 @@ class Validator:
         refused = self._bad_words(words)
         if refused is not None:
             return refused
-        from arrea._prepare.validation.judge import judge_words
-
+        if self._quick and not self._is_head(words[0]) and not any(map(_may_be_verb, words)):
+            return ALLOWED
+        try:
+            from arrea._prepare.validation.judge import judge_words
+        except ImportError as error:
+            return _no_grammar(error)
         return judge_words(words, self._options)
 
     def _refused_at_once(self, text: str) -> Verdict | None:
@@ -132,7 +142,7 @@ class Validator:
                 index, what = bad
                 return Verdict(
                     code="possible_injection",
-                    reason=f"{what} in an argument, which no program can be given",
+                    reason=f"{what} in an argument",
                     span=(at + index, at + index + 1),
                     fragment=ascii(word[index])[1:-1],
                     hint="leave it out, or put it into a file",
@@ -140,26 +150,19 @@ class Validator:
             at += len(word) + 1
         return None
 
-    def explain(self, text: str) -> Explanation:
-        """The verdict, and every simple command that was seen: for people who ask why."""
-        from arrea._prepare.validation.judge import inspect_line, public
-
-        verdict = self.line(text)
+    def seen(self, command: str | Sequence[str]) -> tuple[SimpleCommand, ...]:
+        """The simple commands that a line, or a vector, would run, as far as they can be told: for people who ask why."""
+        verdict = self.line(command) if isinstance(command, str) else self.words(command)
         if verdict.code in ("empty_command", "command_too_long"):
-            return Explanation(verdict, ())
-        inspection = inspect_line(text, self._options, plain=not text.strip(PLAIN))
-        calls = [call for call in inspection.calls if call.words]
-        return Explanation(verdict, tuple(map(public, calls)))
+            return ()
+        from arrea._prepare.validation.judge import inspect_line, inspect_words, public
 
-
-class Explanation:
-    """verdict: as `Validator.line` gives it. commands: all that were seen, in the order of the text where it is one."""
-
-    __slots__ = ("commands", "verdict")
-
-    def __init__(self, verdict: Verdict, commands: tuple[SimpleCommand, ...]) -> None:
-        self.verdict = verdict
-        self.commands = commands
+        if isinstance(command, str):
+            inspection = inspect_line(_decoded(command), self._options, plain=not command.strip(PLAIN))
+        else:
+            inspection = inspect_words(tuple(command), self._options)
+        commands = [public(call) for call in inspection.calls if call.words]
+        return tuple(sorted(commands, key=lambda each: (each.span[0], len(each.through))))
 
 
 def _checked(
@@ -181,9 +184,35 @@ def _checked(
     return Options(*checked(rules, allow_substitution, sudo_allowlist, user_rules or {}))
 
 
+def _may_be_verb(word: str) -> bool:
+    return word in VERBS or "/rm" in word or "/dd" in word
+
+
+def _decoded(text: str) -> str:
+    """In a locale that isn't UTF-8 each byte of a text that is came as a lone surrogate."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        return text
+
+
+def _no_grammar(error: ImportError) -> Verdict:
+    return Verdict(
+        code="unparseable",
+        reason=f"what reads commands can't be loaded ({error})",
+        span=(0, 0),
+        fragment="",
+        hint="validate a command before rights, directories or descriptors are given up",
+    )
+
+
 def _bad_character(word: str) -> tuple[int, str] | None:
     if "\0" in word:
         return word.index("\0"), "a NUL character"
+    if not word.isascii() and (found := next((c for c in word if c in BIDIRECTIONAL), None)):
+        return word.index(found), "a character that changes the direction of what follows"
     try:
         word.encode("utf-8", "surrogateescape")  # as a file's name may hold them
     except UnicodeEncodeError as error:
