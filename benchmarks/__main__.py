@@ -2,6 +2,7 @@
 
 echo      10,000 x `sh -c 'echo N'`, captured and in order
 plain     3,000 plain lines of an external program
+validate  10,000 commands with and without validation
 scale     100,000 commands against 10,000
 sleepers  1,000 x `sleep 5`, all at a time
 pipe      one command printing 1 GiB into a pipe

@@ -113,6 +113,24 @@ def plain(rounds: int, count: int = 3_000) -> Measured:
     return Measured(table(title, contest, LIMIT, count), found, missing)
 
 
+def validate(rounds: int, count: int = 10_000) -> Measured:
+    """What it costs to judge commands: plain words, and such as need the grammar."""
+    texts, found = [], []
+    for kind, line in (("plain words", "echo {}"), ("with the grammar", "echo '{}'")):
+        with jobs_of(count, line) as jobs:
+            judged, unjudged = f"{kind}, validated", f"{kind}, --no-validate"
+            contest = Contest(
+                {
+                    judged: lambda jobs=jobs: Run(jobs.arrea(), None, jobs.in_any_order),
+                    unjudged: lambda jobs=jobs: Run(jobs.arrea("--no-validate"), None, jobs.in_any_order),
+                },
+                rounds,
+            )
+        texts.append(table(f"{count:,} commands, {kind} (validate)", contest, unjudged, count))
+        found += at_most(contest, judged, unjudged, 1.05) + at_most(contest, judged, unjudged, 1.05, "cpu")
+    return Measured("\n".join(texts), found, [])
+
+
 def scale(rounds: int, count: int = 100_000) -> Measured:
     """Ten times as many: the same rate, the same memory."""
     few, many = f"{count // 10:,}", f"{count:,}"
@@ -241,6 +259,7 @@ def startup(rounds: int) -> Measured:
 PARTS: dict[str, Callable[[int], Measured]] = {
     "echo": echo,
     "plain": plain,
+    "validate": validate,
     "scale": scale,
     "sleepers": sleepers,
     "pipe": pipe,

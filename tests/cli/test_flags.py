@@ -126,5 +126,6 @@ def test_cwd_env_and_shell(tmp_path: object) -> None:
 def test_parallel_is_the_most_at_once(tmp_path: object) -> None:
     line = f"mkdir {tmp_path}/busy && sleep 0.05 && rmdir {tmp_path}/busy"
     assert arrea("run", "-p", "1", *["-c", line] * 6).code == 0
-    meet = f"touch {tmp_path}/$N; i=0; while [ $((i+=1)) -lt 400 ]; do test -e {tmp_path}/$O && exit 0; sleep 0.02; done; exit 1"
+    wait = f"seq 400 | while read i; do test -e {tmp_path}/$O && exit 9; sleep 0.02; done; test $? = 9"
+    meet = f"touch {tmp_path}/$N; {wait}"
     assert arrea("run", "-p2", "-c", f"N=a O=b; {meet}", "-c", f"N=b O=a; {meet}").code == 0

@@ -181,7 +181,8 @@ def test_no_time_limit_comes_from_a_configured_policy() -> None:
 def test_the_configured_number_at_once(tmp_path: Path) -> None:
     line = f"mkdir {tmp_path}/busy && sleep 0.05 && rmdir {tmp_path}/busy"
     assert arrea("run", *["-c", line] * 6, env={"ARREA_MAX_WORKERS": "1"}).code == 0
-    meet = f"touch {tmp_path}/$N; i=0; while [ $((i+=1)) -lt 400 ]; do test -e {tmp_path}/$O && exit 0; sleep 0.02; done; exit 1"
+    wait = f"seq 400 | while read i; do test -e {tmp_path}/$O && exit 9; sleep 0.02; done; test $? = 9"
+    meet = f"touch {tmp_path}/$N; {wait}"
     both = ["-c", f"N=a O=b; {meet}", "-c", f"N=b O=a; {meet}"]
     assert arrea("run", "-p2", *both, env={"ARREA_MAX_WORKERS": "1"}).code == 0
 

@@ -3,10 +3,20 @@
 import re
 from pathlib import Path
 
+import arrea
 from arrea._model.event import FIELDS
 from arrea._prepare.keys import KEYS, written_as
+from arrea._prepare.validation.inspection import MAX_LEVEL
+from arrea._prepare.validation.interpreters import INTERPRETERS
+from arrea._prepare.validation.launcher_table import USAGES
+from arrea._prepare.validation.mask import MAX_DEPTH
+from arrea._prepare.validation.rules import RULES
+from arrea._prepare.validation.special_launchers import SHELLS, SPECIAL
+from arrea._prepare.validation.validator import DEFAULT_RULES, MAX_BYTES
+from arrea._prepare.validation.words import MAX_WORDS
 from arrea.cli.run import FLAGS
 
+SOURCE = Path(arrea.__file__).parent
 REFERENCE = Path(__file__).parent.parent.parent / "docs" / "reference"
 
 
@@ -49,3 +59,33 @@ def test_flags_of_the_command_line() -> None:
     assert told == [flag.name for flag in FLAGS]
     for line, flag in zip(table, FLAGS, strict=True):
         assert flag.help.replace("|", "\\|") in line
+
+
+def test_rules_of_validation() -> None:
+    told = {
+        names(rule)[0]: (profile, what, instead)
+        for rule, profile, what, instead in rows("validation.md", "rule")
+    }
+    assert told == {
+        name: ("default" if name in DEFAULT_RULES else "strict", rule.what, rule.hint)
+        for name, rule in RULES.items()
+    }
+
+
+def test_codes_of_validation() -> None:
+    told = {names(code)[0] for code, _ in rows("validation.md", "code")}
+    source = (SOURCE / "_model" / "verdict.py").read_text()
+    assert told == set(re.findall(r'^        "(\w+)",$', source, re.MULTILINE))
+
+
+def test_programs_that_are_stepped_through() -> None:
+    text = (REFERENCE / "validation.md").read_text()
+    listed = text[text.index("## Programs that are stepped through") : text.index("## Limits")]
+    known = {*USAGES, *SPECIAL, *SHELLS, *INTERPRETERS}
+    assert set(re.findall(r"`([^`]+)`", listed)) == known
+
+
+def test_limits_of_validation() -> None:
+    limits = (REFERENCE / "validation.md").read_text().partition("## Limits")[2]
+    told = f"{MAX_BYTES:,} bytes of one command; {MAX_DEPTH} levels of nesting; {MAX_LEVEL} texts inside"
+    assert told in limits and f"; {MAX_WORDS} words" in limits

@@ -225,7 +225,6 @@ def test_nothing_hides_a_command(line: str) -> None:
         "[[ a",
         "case x in",
         "for",
-        "a\\",
         "a <<<",
         "&\\\n& a",
         "$\\\n(a)",

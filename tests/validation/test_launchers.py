@@ -3,7 +3,7 @@
 import pytest
 
 from arrea._prepare.validation.launcher_table import FIRST, USAGES
-from arrea._prepare.validation.launchers import usage_of
+from arrea._prepare.validation.usage import usage_of
 from arrea._prepare.validation.validator import Validator
 
 DEFAULT = Validator()
@@ -444,7 +444,7 @@ def test_depth_and_length_of_what_is_read_again() -> None:
 def test_each_line_of_the_table_can_be_read(name: str) -> None:
     usage = usage_of(name)
     assert usage.kind in ("words", "line", "lines", "sub", "none", "escapes")
-    assert usage.flags <= {"fed", "=", "{}", "both"}
+    assert usage.flags <= {"fed", "=", "{}", "both", "more"}
     assert FIRST[name] in USAGES
 
 

@@ -7,11 +7,8 @@ from arrea._prepare.validation.words import GLOB, LOOSE, QUOTED
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Union
 
     from arrea._prepare.validation.source import Source, Span
-
-    Feed = Union["Stage", "HereText", "InputOf", None]
 
 
 class Stage:
@@ -180,3 +177,7 @@ class Reading:
         self.again: list[Again] = []
         self.functions: dict[str, Function] = {}
         self.substitution: Span | None = None
+
+
+if TYPE_CHECKING:
+    Feed = Stage | HereText | InputOf | None

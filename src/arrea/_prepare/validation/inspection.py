@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
     from arrea._model.verdict import Code as VerdictCode
-    from arrea._prepare.validation.commands import Again, Function
+    from arrea._prepare.validation.commands import Again, Feed, Function
     from arrea._prepare.validation.source import Span
     from arrea._prepare.validation.started import Started
 
@@ -71,6 +71,8 @@ class Inspection:
         self.calls: list[Call] = []
         self.problems: list[Problem] = []
         self.functions: dict[str, Function] = {}
+        self._aliases: dict[str, str] = {}
+        self._stdin: Feed = None  # what `exec` made the input of all that follows
         self._left = MAX_READ * text_length + 65_536
         self._nodes_left = MAX_NODES
         self._todo: list[Call] = []
@@ -97,14 +99,36 @@ class Inspection:
                 call = self._todo.pop()
                 self.calls.append(call)
                 self._look_at(call)
+            self._todo += self._aliased()
+            if self._todo:
+                continue
             later, self._later = self._later, []
             for call, piece in later:
                 self._feed(call, piece)
+
+    def _aliased(self) -> list[Call]:
+        """Calls of aliases of the same text, in their place what they stand for."""
+        aliases, found = self._aliases, []
+        for call in self.calls if aliases else ():
+            if call.name in aliases and not call.guess and "alias" not in call.through:
+                text = " ".join([aliases[call.name], *call.words[1:]])
+                for inner in self._calls_in(
+                    text, Source(text, call.span()), Frame(feed=call.feed), call.level + 1
+                ):
+                    found.append(self._inherit(inner, call, "alias", guess=False))
+        self._aliases = {}
+        return found
 
     # ── one call ─────────────────────────────────────────────────────────────────────────────────
 
     def _look_at(self, call: Call) -> None:
         name = call.name = name_of(call.words[0]) if call.words else ""
+        if name in self.functions and call.feed is not None:
+            self.functions[name].feeds.append(call.feed)
+        if name == "exec" and len(call.words) == 1:
+            self._stdin = call.feed or self._stdin
+        if name == "alias":
+            self._aliases.update(alias for word in call.words[1:] if (alias := word.partition("=")[::2])[1])
         for variable, value in _assigned(call, name):
             if variable in _COMMAND_VARIABLES:
                 self._read(value, call, call.span(), guess=True, name=f"{variable}=")
@@ -196,7 +220,7 @@ class Inspection:
             self._start(call, name, Words(piece.first, [*call.words[piece.first :], *more]))
             return
         at = piece.first or 0
-        feed = call.feed if piece.first is None else call.stages[at]
+        feed = (call.feed or self._stdin) if piece.first is None else call.stages[at]
         arriving = fed(feed, self.functions)
         span = arriving.span or call.span(at, at)
         if arriving.changed_by:

@@ -53,7 +53,7 @@ gdbserver : 1 words
 rr perf samply py-spy memray : sub
 rr.record : words
 perf.record perf.stat perf.trace : words -e --event -F --freq -o --output -C --cpu -p --pid -r --repeat -c \
-    --count -G
+    --count -G --call-graph -W -j --branch-filter -k --clockid --input
 perf.sched perf.lock perf.mem perf.c2c : sub
 perf.sched.record perf.lock.record perf.mem.record perf.c2c.record : words -e -o
 samply.record py-spy.record memray.run : words -o --output -r --rate -d
@@ -153,7 +153,8 @@ docker.run docker.create docker.container.run docker.container.create docker.com
     --volumes-from --stop-signal --stop-timeout --runtime --annotation --cpu-shares --cpuset-cpus -c \
     --memory-swap --network-alias --ip --sysctl --storage-opt --isolation --attach --label-file \
     --ulimit --pids-limit --health-cmd! --health-interval --health-timeout --health-retries --health-start-period \
-    --oom-score-adj --cgroup-parent --cgroupns --blkio-weight --cpu-period --cpu-quota --cpuset-mems --device-cgroup-rule \
+    --oom-score-adj --cgroup-parent --cgroupns --blkio-weight --cpu-period --cpu-quota --cpuset-mems \
+    --device-cgroup-rule \
     --dns-option --dns-search --domainname --ip6 --kernel-memory --link-local-ip --mac-address --memory-reservation \
     --memory-swappiness --stop-signal --volume-driver --gpus --requires --secret --umask --systemd --hostuser
 kubectl oc : sub -n --namespace --context --cluster --kubeconfig -s --server --user

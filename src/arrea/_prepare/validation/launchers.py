@@ -67,6 +67,9 @@ def _by_usage(call: Call, name: str, first: int) -> Iterator[Started]:
             pass
         elif skip:
             skip -= 1
+            if program and not skip:  # behind an image all words are the program's
+                at += 1
+                break
         elif usage.kind != "none" and not ("=" in usage.flags and is_assignment(word)):
             break
         at += 1
@@ -87,7 +90,7 @@ def _option(call: Call, at: int, mode: str, value: str) -> Iterator[Started]:
     if mode == "!":
         yield from line_in(call, value, at)
     elif mode == "^":
-        yield from _escape(value, at)
+        yield from _escape(call, value, at)
     elif mode == "%":
         yield from _setting(value, at)
 
@@ -122,7 +125,9 @@ def _rest(call: Call, name: str, words: Sequence[str], at: int) -> Iterator[Star
     else:
         for index in range(at, len(words)):
             yield from (
-                line_in(call, words[index], index) if usage.kind == "lines" else _escape(words[index], index)
+                line_in(call, words[index], index)
+                if usage.kind == "lines"
+                else _escape(call, words[index], index)
             )
 
 

@@ -402,9 +402,9 @@ class _Reader:
 
     def note_stage(self, call: Call, index: int, piece: _Piece) -> None:
         """For a word that is one substitution and nothing else."""
-        inside = [stage for start, end, stage in self.found if piece.start <= start and end <= piece.end]
-        if len(inside) == 1:
-            call.stages[index] = inside[0]
+        inside = [found for found in self.found if piece.start <= found[0] and found[1] <= piece.end]
+        if len(inside) == 1 and self.source.masked[inside[0][0]] != ">":
+            call.stages[index] = inside[0][2]
 
     def assignment(self, call: Call, frame: Frame, node: Node) -> None:
         name, value = node.child_by_field_name("name"), node.child_by_field_name("value")

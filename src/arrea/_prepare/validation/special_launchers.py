@@ -196,9 +196,10 @@ def _xargs(call: Call) -> Iterator[Started]:
 
 _PARALLEL_VALUES = names(
     """
-    -j --jobs -n -N --max-args -L -l -P --max-procs --header --id --semaphore-name --profile -J --term-seq --timeout --delay --retries --joblog -S --sshlogin --results -a --arg-file -I
-    --colsep -C --tmpdir --halt --load --memfree --nice --tagstring -s --workdir --wd --env --basefile --bf -E -d
-    --delimiter --block --recstart --recend --transferfile --return --rpl --tempdir
+    -j --jobs -n -N --max-args -L -l -P --max-procs --header --id --profile -J --termseq --timeout --delay --retries
+    --joblog -S --sshlogin --results -a --arg-file -I --colsep -C --tmpdir --halt --load --memfree --nice --tagstring -s
+    --workdir --wd --env --basefile --bf -E -d --delimiter --block --recstart --recend --transferfile --return --rpl
+    --tempdir
     """
 )
 
