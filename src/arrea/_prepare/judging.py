@@ -12,7 +12,7 @@ from arrea._model.checks import shown
 from arrea._model.errors import InvalidOption, RefusedCommand
 from arrea._model.verdict import Verdict
 from arrea._prepare.validation.plain import PLAIN
-from arrea._prepare.validation.registered import check_names, validator_of
+from arrea._prepare.validation.validator import DEFAULT_RULES, Validator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Judge:
         allow_substitution: bool = False,
     ) -> None:
         names = config.validation_rules if rules is None else _names(rules)
-        self._validator = validator_of(names, allow_substitution, config.sudo_allowlist)
+        self._validator = _validator(names, allow_substitution, config.sudo_allowlist)
         self._shell = os.path.basename(shell[0])
 
     def check(self, command: str | Sequence[str]) -> None:
@@ -58,7 +58,17 @@ class Judge:
         return self._validator.seen(command)
 
 
+def _validator(names: tuple[str, ...], allow_substitution: bool, sudo_allowlist: tuple[str, ...]) -> Validator:
+    if names == DEFAULT_RULES and not sudo_allowlist:
+        return Validator(allow_substitution=allow_substitution)
+    from arrea._prepare.validation.registered import validator_of  # few have others
+
+    return validator_of(names, allow_substitution, sudo_allowlist)
+
+
 def _names(rules: Sequence[str]) -> tuple[str, ...]:
+    from arrea._prepare.validation.registered import check_names
+
     if isinstance(rules, str) or not all(isinstance(name, str) for name in rules):
         raise InvalidOption("rules", f"rules must be a list of names, not {shown(rules)}")
     return check_names(tuple(map(str.__str__, rules)), "rules")

@@ -13,7 +13,7 @@ from arrea._prepare.validation.commands import Call, Frame, Stage, name_of
 from arrea._prepare.validation.grammar import first_error, parse
 from arrea._prepare.validation.interpreters import commands_in
 from arrea._prepare.validation.launchers import started
-from arrea._prepare.validation.mask import Unreadable, check_depth, mask
+from arrea._prepare.validation.mask import LinesJoined, Unreadable, check_depth, mask
 from arrea._prepare.validation.names import QUIET, names
 from arrea._prepare.validation.reader import read_tree
 from arrea._prepare.validation.source import Source
@@ -38,6 +38,7 @@ MAX_LEVEL = 8  # texts inside of texts
 MAX_THROUGH = 32  # programs that start each other
 MAX_READ = 3  # times its length, and a bit, is read of a text in all
 MAX_NODES = 65_536  # of all trees; a script of 64 KiB has a quarter of them
+MAX_JOINED = 32  # lines of a text that the grammar joins
 MAX_RETRIED = 65_536  # characters of a text that is read a second time when the grammar fails
 
 _BIDIRECTIONAL = re.compile(f"[{BIDIRECTIONAL}]")
@@ -283,7 +284,7 @@ class Inspection:
             raise Unreadable("too much to read", code="too_deep")
         if "\r" in text and self._bad_returns(source, root):
             return []
-        reading = read_tree(source, root, frame)
+        reading = _reading(source, root, frame)
         if reading.substitution is not None and not self.allow_substitution:
             start, end = reading.substitution
             span, fragment = source.span(start, end), source.text(start, min(end, start + 80))
@@ -363,6 +364,18 @@ def _assigned(call: Call, name: str | None) -> list[tuple[str, str]]:
     if name not in ("export", "declare", "typeset", "readonly", "local"):
         return call.assignments
     return [(variable, value) for variable, _, value in (word.partition("=") for word in call.words[1:])]
+
+
+def _reading(source: Source, root: Node, frame: Frame) -> Reading:
+    for _ in range(MAX_JOINED):
+        try:
+            return read_tree(source, root, frame)
+        except LinesJoined as error:
+            if frame.out is not None:
+                frame.out.calls.clear()
+            source.masked = source.masked[: error.newline] + ";" + source.masked[error.newline + 1 :]
+            root = _tree(source)
+    raise Unreadable("many lines that the grammar takes for one")
 
 
 def _tree(source: Source) -> Node:

@@ -69,6 +69,14 @@ class Unreadable(Exception):
         self.at = at
 
 
+class LinesJoined(Unreadable):
+    """The grammar takes two lines for one: `at` is the end of the first. It does so behind two assignments."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__("two lines that the grammar takes for one", at)
+        self.newline = at
+
+
 def check_depth(chars: str) -> None:
     """Refuse what would keep the grammar busy: brackets hundreds deep, pipelines without an end."""
     if chars.count("(") + chars.count("{") + chars.count("[") > MAX_DEPTH or chars.count(")") > MAX_UNOPENED:

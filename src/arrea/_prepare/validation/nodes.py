@@ -42,7 +42,7 @@ LEAVES = names(
 )
 
 _HIDDEN = re.compile(r"(?<!\\)(?:\\\\)*(?:\$\(|`)")
-_VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|[0-9@*#?$!-])", re.ASCII)
+_VARIABLE = re.compile(r"\$(?:[A-Za-z_]|[0-9@*#?$!-])\w*", re.ASCII)  # `$1b` is `$1`, and a letter
 _QUOTED_END = re.compile(r"'[^']*\}[^']*'")
 _PROMPT = re.compile(r"@P\s*\}")
 

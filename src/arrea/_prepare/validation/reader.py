@@ -10,7 +10,7 @@ import re
 
 from arrea._prepare.validation.commands import Again, Call, Frame, Function, HereText, InputOf, Reading, Stage
 from arrea._prepare.validation.grammar import KINDS, parse
-from arrea._prepare.validation.mask import MAX_DEPTH, Unreadable, mask_body
+from arrea._prepare.validation.mask import MAX_DEPTH, LinesJoined, Unreadable, mask_body
 from arrea._prepare.validation.nodes import (
     COMPOUNDS,
     EXPANSIONS,
@@ -66,10 +66,6 @@ _TICKS = re.compile(r"`(?:[^`\\]|\\.)*`?", re.DOTALL)
 _NO_WORD = re.compile(r"[^\w.]+")
 
 
-# What touches one of these from behind belongs to it, though the grammar says otherwise.
-_ENDS_BY_ITSELF = frozenset(("variable_assignment", "file_redirect"))
-
-
 class _Piece:
     """A word's place, and where the expansions in it begin and end."""
 
@@ -98,6 +94,7 @@ class _Reader:
         self.reading = Reading()
         self.stack: list[Part] = []
         self.heres: set[int] = set()
+        self.assigned: list[tuple[str, _Piece]] = []  # before the command at hand
         self.groups = 0  # of `time {` that are open
         self.found: list[tuple[int, int, Stage]] = []  # substitutions in the words of the command at hand
 
@@ -285,7 +282,7 @@ class _Reader:
         if frame.out is not None:
             frame.out.calls.append(call)
         self.reading.calls.append(call)
-        self.found = []
+        self.found, self.assigned = [], []
         pieces = self.pieces(call, frame, nodes)
         for redirect in redirects:
             self.redirect(call, frame, redirect, pieces)
@@ -302,13 +299,19 @@ class _Reader:
         for node in nodes:
             kind = KINDS[node.kind_id]
             start = node.start_byte
-            if end >= 0:
+            if end >= 0 and end != start:
                 check_gap(self.source, end, start)
-            touches = start == end and last in _ENDS_BY_ITSELF and not kind.endswith("_redirect")
-            if touches or self.source.masked[start].isspace():
+                newline = self.source.masked.find("\n", end, start)
+                if newline >= 0:
+                    raise LinesJoined(newline)
+            if self.source.masked[start].isspace():
                 raise Unreadable("a word that bash takes for another", start)
-            if kind == "variable_assignment" and not pieces:
-                self.assignment(call, frame, node)
+            if start == end and last == "variable_assignment" and not pieces:
+                kind = self.more_of_assignment(frame, node)
+            elif start == end and last == "file_redirect" and not kind.endswith("_redirect"):
+                raise Unreadable("a word that bash takes for a part of the one before", start)
+            elif kind == "variable_assignment" and not pieces:
+                self.assignment(frame, node)
             elif kind.endswith("_redirect"):
                 self.redirect(call, frame, node, pieces)
             elif kind == "subshell":
@@ -365,6 +368,7 @@ class _Reader:
             words += values
             places += [(piece.start, piece.end)] * len(values)
         call.words, call.places = words, places
+        call.assignments = [(name, " ".join(self.values(piece))) for name, piece in self.assigned]
         if words and words[0] in _CLOSERS and pieces[0].end - pieces[0].start == len(words[0]):
             self.closer(words[0], pieces[0])
         self.groups += bool(words) and words[0] in _TIMERS and "{" in words
@@ -406,15 +410,23 @@ class _Reader:
         if len(inside) == 1 and self.source.masked[inside[0][0]] != ">":
             call.stages[index] = inside[0][2]
 
-    def assignment(self, call: Call, frame: Frame, node: Node) -> None:
+    def assignment(self, frame: Frame, node: Node) -> None:
         name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
         piece = _Piece(node.start_byte, node.end_byte)
         self.holes(piece, node, frame)
-        if name is None or value is None or KINDS[value.kind_id] == "array":
+        if name is None or (value is not None and KINDS[value.kind_id] == "array"):
             return
-        piece.start = value.start_byte
-        text = self.source.text(name.start_byte, name.end_byte)
-        call.assignments.append((text, " ".join(self.values(piece))))
+        piece.start = node.end_byte if value is None else value.start_byte
+        self.assigned.append((self.source.text(name.start_byte, name.end_byte), piece))
+
+    def more_of_assignment(self, frame: Frame, node: Node) -> str:
+        """The rest of its value, as the `1` of `x=$y/$1`, for which the grammar sees another word."""
+        if not self.assigned or self.assigned[-1][1].end != node.start_byte:
+            raise Unreadable("a word that bash takes for a part of the one before", node.start_byte)
+        piece = self.assigned[-1][1]
+        piece.end = node.end_byte
+        self.holes(piece, node, frame)
+        return "variable_assignment"
 
     # ── redirects ────────────────────────────────────────────────────────────────────────────────
 

@@ -65,7 +65,7 @@ class Validator:
     ) -> None:
         self._options = _checked(rules, allow_substitution, sudo_allowlist, user_rules)
         self._strict = any(rule not in DEFAULT_RULES for rule in self._options.rules)
-        self._heads = STRICT_HEADS | HEADS if self._strict else HEADS
+        self._heads = STRICT_HEADS + HEADS if self._strict else HEADS
         self._quick = not self._options.user_rules
         self._max_bytes = _max_bytes
 
@@ -100,8 +100,10 @@ class Validator:
     def _is_head(self, program: str) -> bool:
         """Whether it is looked at, under whatever path and version (as python3.11) it goes."""
         name = program.rpartition("/")[2] if "/" in program else program
-        heads = self._heads
-        return name in heads or "=" in name or name.rstrip("0123456789.-") in heads or name[:5] == "mkfs."
+        if f" {name} " in self._heads or "=" in name or name[:5] == "mkfs.":
+            return True
+        unversioned = name.rstrip("0123456789.-")
+        return unversioned != name and f" {unversioned} " in self._heads
 
     def _has_no_verb(self, text: str, words: list[str]) -> bool:
         """Whatever plain words start, it is made of them: without a verb in them there is nothing to find."""
