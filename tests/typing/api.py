@@ -260,6 +260,29 @@ def errors() -> None:
             print(one_error)
 
 
+def own_rule(command: arrea.SimpleCommand) -> str | None:
+    assert_type(command.words, tuple[str | None, ...])
+    return "no" if command.name == "curl" and "sudo" in command.through else None
+
+
+def validation() -> None:
+    verdict = arrea.validate("true")
+    assert_type(verdict, arrea.Verdict)
+    assert_type(verdict.allowed, bool)
+    assert_type(verdict.span, tuple[int, int] | None)
+    arrea.validate(["rm", "-rf", "x"], rules=["strict"], shell="bash", allow_substitution=True)
+    arrea.validate(5)  # type: ignore[arg-type]
+    arrea.add_rule("own", own_rule)
+    arrea.add_rule("own", lambda command: 5)  # type: ignore[arg-type, return-value]
+    arrea.remove_rule("own")
+    arrea.run(["true", Task("true", validate=False)], allow_substitution=True)
+    arrea.Engine(validation_rules=["default", "own"], sudo_allowlist=["id"])
+    try:
+        arrea.run(["true"])
+    except arrea.RefusedCommand as error:
+        assert_type(error.verdict, arrea.Verdict)
+
+
 def the_rest() -> None:
     assert_type(arrea.__version__, str)
     print(arrea.exceute)  # type: ignore[attr-defined]

@@ -304,7 +304,7 @@ def test_rules_that_are_none(rules: Any) -> None:
         {"sudo_allowlist": "systemctl"},
         {"sudo_allowlist": (1,)},
     ],
-    ids=str,
+    ids=range(6),
 )
 def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidOption):

@@ -39,7 +39,7 @@ class Sight(NamedTuple):
     """What is in a text.
 
     names: of all commands at any depth, quotes undone. unknown: how many only exist at run time. live: whether there is
-    a substitution of a command or a process.
+    a substitution of a command or a process, and one that isn't empty.
     """
 
     names: frozenset[str]
@@ -150,7 +150,7 @@ def _sight(statements: list[Any]) -> Sight:
     nodes = list(_nodes(statements))
     commands = [node["Args"] for node in nodes if node.get("Type") == "CallExpr" and node.get("Args")]
     names = [first_word(words) for words in commands]
-    live = any(node.get("Type") in ("CmdSubst", "ProcSubst") for node in nodes)
+    live = any(node.get("Type") in ("CmdSubst", "ProcSubst") and node.get("Stmts") for node in nodes)
     return Sight(frozenset(name for name in names if name is not None), names.count(None), live)
 
 

@@ -94,14 +94,15 @@ class Call:
     redirects: operator, target and place of each.
     feed, out, forks, function: as in `Frame`. through: the programs that start it, outermost first.
     guess: only taken for a command, as a text in a program is: what can't be understood in it doesn't matter.
-    level: how many texts it is inside of. stages: for a word that is one substitution, what it is made of.
+    other: a shell that isn't bash would run it. level: how many texts it is inside of.
+    stages: for a word that is one substitution, what it is made of.
     behind: the words that a `sudo` would run. bomb: the function of which it makes a fork bomb.
     reads_unknown: it is a shell or interpreter that reads what another program writes.
     """
 
     __slots__ = (
-        "assignments", "behind", "bomb", "feed", "forks", "function", "guess", "level", "name", "out", "places",
-        "reads_unknown", "redirects", "source", "stages", "through", "words",
+        "assignments", "behind", "bomb", "feed", "forks", "function", "guess", "level", "name", "other", "out",
+        "places", "reads_unknown", "redirects", "source", "stages", "through", "words",
     )  # fmt: skip
 
     def __init__(self, source: Source, frame: Frame) -> None:
@@ -117,6 +118,7 @@ class Call:
         self.redirects: list[tuple[str, str, Span]] = []
         self.through: tuple[str, ...] = ()
         self.guess = False
+        self.other = False
         self.level = 0
         self.stages: dict[int, Stage] = {}
         self.behind: Sequence[str] = ()
@@ -177,6 +179,12 @@ class Reading:
         self.again: list[Again] = []
         self.functions: dict[str, Function] = {}
         self.substitution: Span | None = None
+
+    def adopt(self, inner: Reading) -> None:
+        """What a part of the text runs, that was read by itself."""
+        self.calls += inner.calls
+        self.again += inner.again
+        self.functions.update(inner.functions)
 
 
 if TYPE_CHECKING:

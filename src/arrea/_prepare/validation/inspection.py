@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
     from arrea._model.verdict import Code as VerdictCode
-    from arrea._prepare.validation.commands import Again, Feed, Function
+    from arrea._prepare.validation.commands import Again, Feed, Function, Reading
     from arrea._prepare.validation.source import Span
     from arrea._prepare.validation.started import Started
 
@@ -303,7 +303,7 @@ class Inspection:
         calls = self._calls_in(again.text, source, again.frame, level)
         del self.problems[before:]
         for call in calls:
-            call.guess = True
+            call.guess = call.other = True
         return calls
 
     def _as_dash_reads(self, text: str, source: Source, frame: Frame) -> list[Call]:
@@ -371,8 +371,6 @@ def _reading(source: Source, root: Node, frame: Frame) -> Reading:
         try:
             return read_tree(source, root, frame)
         except LinesJoined as error:
-            if frame.out is not None:
-                frame.out.calls.clear()
             source.masked = source.masked[: error.newline] + ";" + source.masked[error.newline + 1 :]
             root = _tree(source)
     raise Unreadable("many lines that the grammar takes for one")

@@ -139,7 +139,7 @@ def _dangerous(rule_name: str, rule: Rule, call: Call, place: Span) -> Verdict:
 def _by_user_rules(calls: Sequence[Call], rules: Sequence[tuple[str, UserRule]]) -> Verdict | None:
     for name, rule in rules:
         for call in calls:
-            if not call.guess and (verdict := _ask(name, rule, call)) is not None:
+            if (call.other or not call.guess) and (verdict := _ask(name, rule, call)) is not None:
                 return verdict
     return None
 

@@ -5,7 +5,7 @@ Given a source, it fills in `heres` and `masked`, which is as long as `chars` an
 - a here-document's body is blanked and its operator becomes a `<`, and so does that of a here-string;
 - a line continuation inside of a word becomes part of the word, others become blanks;
 - what is escaped becomes letters; so do vertical tabs and form feeds, which are no blanks for a shell;
-- a `$` before a blank becomes a letter;
+- a `$` before a blank becomes a letter; so does a substitution in backticks, to be read by itself (`ticks`);
 - where the grammar failed (`gaps`): braces in place of a command (`{ls,-l}`), `<>`, `{name}>`,
   `for i do`, and redirects behind a mere assignment.
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 
-from arrea._prepare.validation.source import Here
+from arrea._prepare.validation.source import Here, Ticks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 MAX_DEPTH = 64
 MAX_STAGES = 512
 MAX_UNOPENED = 2048
+MAX_TICKS = 1024
 
-_NEEDED = re.compile(r"<<|\\|[\x0b\x0c]|\$\s")
+_TICKED = re.compile(r"`((?:[^`\\]|\\.)*)`", re.DOTALL)
+_NEEDED = re.compile(r"<<|`|\\|[\x0b\x0c]|\$\s")
 _BRACKET = re.compile(r"[(){}\[\]]")
 _TABLE = {0x0B: "_", 0x0C: "_"}
 _NAMED_DESCRIPTOR = re.compile(r"\{[A-Za-z_]\w*\}(?=[<>])", re.ASCII)
@@ -48,10 +50,9 @@ _IN_CODE = re.compile(r"[\\'\"`$(){<#\n]")
 _IN_QUOTES = re.compile(r'[\\"`$]')
 _IN_BRACES = re.compile(r"[\\'\"`$}]")
 _IN_SUM = re.compile(r"[\\'\"`$()]")
-_CODE, _TICKS, _QUOTES, _HERE, _BRACED, _SUM, _SUM_PART = "code", "`", '"', "here", "${", "((", "("
+_CODE, _QUOTES, _HERE, _BRACED, _SUM, _SUM_PART = "code", '"', "here", "${", "((", "("
 _PATTERNS = {
     _CODE: _IN_CODE,
-    _TICKS: _IN_CODE,
     _QUOTES: _IN_QUOTES,
     _HERE: _IN_QUOTES,
     _BRACED: _IN_BRACES,
@@ -109,7 +110,7 @@ def mask(source: Source, *, gaps: bool = False) -> None:
         masked.run(_CODE, 0, len(source.chars))
         text = "".join(masked.chars).translate(_TABLE)
         source.masked = _without_gaps(text) if gaps else text
-        source.heres = masked.heres
+        source.heres, source.ticks = masked.heres, masked.ticks
 
 
 def _without_gaps(text: str) -> str:
@@ -123,7 +124,7 @@ def mask_body(source: Source) -> None:
     masked = _Mask(source, False)
     masked.run(_HERE, 1, len(source.chars) - 1)
     source.masked = "".join(masked.chars).translate(_TABLE)
-    source.heres = masked.heres
+    source.heres, source.ticks = masked.heres, masked.ticks
 
 
 class _Mask:
@@ -133,6 +134,7 @@ class _Mask:
         self.source = source.chars
         self.chars = list(source.chars)
         self.heres: dict[int, Here] = {}
+        self.ticks: list[Ticks] = []
         self.gaps = gaps
         self.stack: list[str] = []
         self.waiting: list[tuple[int, str, bool, bool, int]] = []
@@ -161,7 +163,7 @@ class _Mask:
             return self.back_tick(inside, at)
         if char == "$":
             return self.dollar(inside, at)
-        if inside in (_CODE, _TICKS):
+        if inside == _CODE:
             return self.code(char, at)
         return self.bracket(char, at)
 
@@ -181,12 +183,18 @@ class _Mask:
         return at + 1
 
     def back_tick(self, inside: str, at: int) -> int:
-        # One inside of another is always escaped, so the next bare one closes, whatever is still open.
-        if _TICKS in self.stack:
-            del self.stack[self.stack.index(_TICKS) :]
-        else:
-            self.stack.append(_TICKS)
-        return at + 1
+        """It ends at the next one without a backslash, whatever quotes are between."""
+        found = _TICKED.match(self.source, at)
+        if found is None:
+            raise Unreadable("a backtick that is never closed", at)
+        if len(self.ticks) >= MAX_TICKS:
+            raise Unreadable(f"more than {MAX_TICKS} substitutions in backticks", at, code="too_deep")
+        if self.waiting and "\n" in found[0]:
+            raise Unreadable("a here-document that begins inside of backticks, or outside", at)
+        special = r'\\([$`\\"])' if inside == _QUOTES else r"\\([$`\\])"
+        self.ticks.append(Ticks(at, found.end(), re.sub(special, r"\1", found[1])))
+        self.chars[at : found.end()] = "_" * (found.end() - at)
+        return found.end()
 
     def dollar(self, inside: str, at: int) -> int:
         text = self.source
@@ -272,7 +280,7 @@ class _Mask:
         if found := _CONTINUED.match(self.source, at):
             self.continued(at, found.end())
             return found.end()
-        if self.stack[-1] in (_CODE, _TICKS):
+        if self.stack[-1] == _CODE:
             self.chars[at] = "_"
             if self.source[at + 1 : at + 2].isascii():  # else it is one byte of several
                 self.chars[at + 1 : at + 2] = "_"
@@ -284,7 +292,7 @@ class _Mask:
         after = self.source[end] if end < len(self.source) else "\n"
         if before == "$" or (after in _OPERATORS and before in _BROKEN):
             raise Unreadable("an operator that is broken over two lines", at)
-        if self.stack[-1] in (_CODE, _TICKS):
+        if self.stack[-1] == _CODE:
             apart = before.isspace() or after.isspace() or before in _OPERATORS or after in _OPERATORS
             self.chars[at:end] = (" " if apart else "_") * (end - at)
 

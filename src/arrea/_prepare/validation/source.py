@@ -22,20 +22,32 @@ class Here:
         self.tabs = tabs
 
 
+class Ticks:
+    """Where a substitution in backticks is, and its text with the backslashes undone that were for them."""
+
+    __slots__ = ("end", "start", "text")
+
+    def __init__(self, start: int, end: int, text: str) -> None:
+        self.start = start
+        self.end = end
+        self.text = text
+
+
 class Source:
     """One text, and what `mask` makes of it for the grammar.
 
-    heres: by the place of the operator. within: the span of the outer word that holds this text, when it is read
-    again; None for the command as given.
+    heres: by the place of the operator. ticks: in order. within: the span of the outer word that holds this text, when
+    it is read again; None for the command as given.
     """
 
-    __slots__ = ("_ascii", "chars", "heres", "masked", "within")
+    __slots__ = ("_ascii", "chars", "heres", "masked", "ticks", "within")
 
     def __init__(self, text: str, within: Span | None = None) -> None:
         self._ascii = text.isascii()
         self.chars = text if self._ascii else text.encode("utf-8", "replace").decode("latin-1")
         self.masked = self.chars
         self.heres: dict[int, Here] = {}
+        self.ticks: list[Ticks] = []
         self.within = within
 
     @classmethod
