@@ -37,7 +37,7 @@ def _escaped(code: int) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
 
-# Characters that make what follows look as if it stood elsewhere (Unicode Standard Annex 9; "Trojan Source", CVE-2021-42574).
+# Characters that make what follows look as if it stood elsewhere (Unicode Standard Annex 9; CVE-2021-42574).
 BIDIRECTIONAL = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_")
 

@@ -58,7 +58,9 @@ class Judge:
         return self._validator.seen(command)
 
 
-def _validator(names: tuple[str, ...], allow_substitution: bool, sudo_allowlist: tuple[str, ...]) -> Validator:
+def _validator(
+    names: tuple[str, ...], allow_substitution: bool, sudo_allowlist: tuple[str, ...]
+) -> Validator:
     if names == DEFAULT_RULES and not sudo_allowlist:
         return Validator(allow_substitution=allow_substitution)
     from arrea._prepare.validation.registered import validator_of  # few have others

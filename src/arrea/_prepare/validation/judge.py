@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _MEANT = "if it is meant: no validation (validate=False, --no-validate)"
 _HINTS = {
-    "possible_injection": "put it in single quotes if it is only text; to let substitutions pass, and have judged what is "
-    "in them: allow_substitution=True, --allow-substitution",
+    "possible_injection": "put it in single quotes if it is only text; to let substitutions pass, and have judged "
+    "what is in them: allow_substitution=True, --allow-substitution",
     "unparseable": f"write it out, or give the words as a list, which no shell reads; {_MEANT}",
     "too_deep": f"put it into a script of its own and run that; {_MEANT}",
 }

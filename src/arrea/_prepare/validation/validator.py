@@ -153,7 +153,7 @@ class Validator:
         return None
 
     def seen(self, command: str | Sequence[str]) -> tuple[SimpleCommand, ...]:
-        """The simple commands that a line, or a vector, would run, as far as they can be told: for people who ask why."""
+        """The simple commands that a line or a vector would run, as far as can be told: for people who ask why."""
         verdict = self.line(command) if isinstance(command, str) else self.words(command)
         if verdict.code in ("empty_command", "command_too_long"):
             return ()
