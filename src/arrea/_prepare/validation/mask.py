@@ -43,6 +43,14 @@ _DELIMITER = re.compile(
 )
 _CONTINUED = re.compile(r"(?:\\\n)+")
 _OPERATORS = "&|;<>()"
+_NO_EXPANSION = ")/.;|&<>%,:=+]}\\"  # what makes a `$` before it only a `$`
+_BRACKET_WORD = re.compile(r"(?<=[\s;&|(!{])\[(?=\s)|^\[(?=\s)|(?<=\s)\](?=[\s;&|)]|\Z)")
+_WITH_BASE = re.compile(r"\b\d+#\$?\w+", re.ASCII)
+_DOUBLE_BRACKETS = re.compile(r"\[\[\s[^\n;&]*?\s\]\]")
+_PATTERN_GROUP = re.compile(
+    r"[@?*+!]\([^()\s'\"`$\\;&<>]*\)"
+)  # in `[[`, bash reads these wherever they stand
+_FOR_IN = re.compile(r"\bfor\s+[A-Za-z_]\w*\s+in\b", re.ASCII)
 _BROKEN = _OPERATORS + "0123456789}"  # with what follows, these may be one operator
 
 # What matters in: code; "double quotes" and here-documents; ${...}; ((...)).
@@ -114,9 +122,20 @@ def mask(source: Source, *, gaps: bool = False) -> None:
 
 
 def _without_gaps(text: str) -> str:
-    """`for i do` gets its semicolon; what is thrown away needs no redirect, which the grammar refuses behind `x=1`."""
+    """`for i do` gets its semicolon, `10#$x` is a number, `[` only a word.
+
+    What is thrown away needs no redirect, which the grammar refuses behind `x=1`.
+    """
     text = _FOR_DO.sub(r"\1;\2", text)
+    text = _FOR_IN.sub(lambda found: found[0].replace("\n", " "), text)
+    text = _WITH_BASE.sub(lambda found: "1" * len(found[0]), text)
+    text = _BRACKET_WORD.sub("_", text)
+    text = _DOUBLE_BRACKETS.sub(lambda found: _PATTERN_GROUP.sub(_letters, found[0]), text)
     return _TO_NULL.sub(lambda found: " " * len(found[0]), text)
+
+
+def _letters(found: re.Match[str]) -> str:
+    return "_" * len(found[0])
 
 
 def mask_body(source: Source) -> None:
@@ -209,8 +228,12 @@ class _Mask:
             return at + 2
         if text.startswith("$'", at) and inside not in (_QUOTES, _HERE):
             return self.ansi_quote(at + 2)
-        if text[at + 1 : at + 2].isspace():
-            self.chars[at] = "_"  # only a dollar; in quotes the grammar takes what follows for a part of it
+        after = text[at + 1 : at + 2]
+        # Only a dollar; in quotes the grammar takes what follows for a part of it. Or `$i` in `${x:$i:1}`.
+        if after.isspace() or (
+            self.gaps and (after in _NO_EXPANSION or (inside == _BRACED and after.isalnum()))
+        ):
+            self.chars[at] = "_"
         return at + 2 if text.startswith(("$$", "$#"), at) else at + 1
 
     def ansi_quote(self, at: int) -> int:
@@ -282,8 +305,9 @@ class _Mask:
             return found.end()
         if self.stack[-1] == _CODE:
             self.chars[at] = "_"
-            if self.source[at + 1 : at + 2].isascii():  # else it is one byte of several
-                self.chars[at + 1 : at + 2] = "_"
+            after = self.source[at + 1 : at + 2]
+            if after and after.isascii():  # else it is one byte of several
+                self.chars[at + 1] = "_"
         return at + 2
 
     def continued(self, at: int, end: int) -> None:

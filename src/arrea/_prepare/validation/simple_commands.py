@@ -67,7 +67,7 @@ _IFS = re.compile(r"\$\{?IFS(?!\w)", re.ASCII)
 _PATH_VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})/", re.ASCII)
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=", re.ASCII)
 _LIVE = re.compile(r"[\\$`]")
-_CLOSERS = frozenset(("then", "elif", "else", "fi", "do", "done", "esac", "}"))  # no commands' names
+_CLOSERS = frozenset(("then", "elif", "else", "fi", "do", "done", "esac"))  # no commands' names
 _TIMERS = ("time", "coproc", "!")  # before compound commands, but for the grammar commands with words
 
 
