@@ -1,4 +1,4 @@
-"""What the grammar's library can't cope with, and we get around: it neither ends the program nor refuses what bash reads."""
+"""What the grammar's library can't cope with: it neither ends the program, nor refuses what bash reads."""
 
 import subprocess
 import sys
