@@ -238,7 +238,7 @@ from arrea._prepare.validation.validator import Validator
 assert Validator().line("make -j4 all").allowed
 print(*sorted(set(sys.modules) - before))
 """
-    found = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     new = set(found.stdout.split())
     assert not new & {"re", "typing", "dataclasses", "enum", "tree_sitter", "inspect"}
     assert {name for name in new if name.startswith("arrea._prepare.validation.")} == {
