@@ -260,3 +260,18 @@ def test_sudo_by_whole_words() -> None:
         ]
         assert all(next(commands).refusal is not None for commands in refused)
         assert next(engine.prepare(["sudo systemctl start nginx"])).refusal is None
+
+
+@pytest.mark.parametrize("command", ["sh", "bash -s", ["sh"], "cat | sh", "timeout 9 sh"])
+def test_what_a_shell_reads_is_judged(command: Any, tmp_path: Path) -> None:
+    script = f"touch {tmp_path}/ran; rm -rf {tmp_path}/nothing"
+    error = arrea.execute(command, stdin=script).error
+    assert error is not None and error.code == "dangerous_command" and "no_rm_rf" in str(error)
+    assert not (tmp_path / "ran").exists()
+    assert arrea.execute(command, stdin="echo a").data.stdout == "a\n"  # type: ignore[union-attr]
+
+
+def test_what_other_programs_read_is_text(tmp_path: Path) -> None:
+    script = f"rm -rf {tmp_path}/nothing; $(date)"
+    assert arrea.execute("cat", stdin=script).data.stdout == script  # type: ignore[union-attr]
+    assert arrea.execute(["cat"], stdin=b"\xff\0").data.stdout_bytes == b"\xff\0"  # type: ignore[union-attr]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from arrea._model.text import BIDIRECTIONAL
-from arrea._prepare.validation.commands import Call, Frame, Stage, name_of
+from arrea._prepare.validation.commands import Call, Frame, HereText, Stage, name_of
 from arrea._prepare.validation.grammar import first_error, parse
 from arrea._prepare.validation.interpreters import commands_in
 from arrea._prepare.validation.launchers import started
@@ -65,16 +65,20 @@ class Problem:
 
 
 class Inspection:
-    """One command's. allow_substitution: those that are live pass, and what is in them is judged."""
+    """One command's. allow_substitution: those that are live pass, and what is in them is judged.
 
-    def __init__(self, text_length: int, *, allow_substitution: bool) -> None:
+    stdin: the text that it reads, where that is known.
+    """
+
+    def __init__(self, text_length: int, *, allow_substitution: bool, stdin: str | None = None) -> None:
         self.allow_substitution = allow_substitution
         self.calls: list[Call] = []
         self.problems: list[Problem] = []
         self.functions: dict[str, Function] = {}
         self._aliases: dict[str, str] = {}
-        self._stdin: Feed = None  # what `exec` made the input of all that follows
-        self._left = MAX_READ * text_length + 65_536
+        # Of what has no other input: the command's own, and from an `exec` on what that makes of it.
+        self._stdin: Feed = None if stdin is None else HereText(stdin, (0, text_length))
+        self._left = MAX_READ * (text_length + len(stdin or "")) + 65_536
         self._nodes_left = MAX_NODES
         self._todo: list[Call] = []
         self._later: list[tuple[Call, Input | Appended]] = []
@@ -88,7 +92,7 @@ class Inspection:
 
     def vector(self, words: Sequence[str], text: str, places: Sequence[Span]) -> None:
         """Everything that these words would run, without a shell before them. They are at these places of a text."""
-        call = Call(Source(text), Frame())
+        call = Call(Source(text), Frame(feed=self._stdin))
         call.words, call.places = words, places
         self._todo.append(call)
         self._run()
@@ -245,7 +249,7 @@ class Inspection:
         """A text that a shell reads, as the words of `call` hold it; None for the line itself."""
         before = len(self.problems)
         level = 0
-        frame = Frame()
+        frame = Frame(feed=self._stdin)
         if call is not None:
             level = call.level + 1
             frame = Frame(feed=call.feed, out=call.out)

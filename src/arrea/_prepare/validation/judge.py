@@ -34,18 +34,18 @@ _SAFE_PATHS = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin")
 _AS_LINE = ("-s", "-i", "--shell", "--login")  # `sudo` gives the words to a shell
 
 
-def judge_line(text: str, options: Options, *, plain: bool) -> Verdict:
+def judge_line(text: str, options: Options, *, plain: bool, stdin: str | None = None) -> Verdict:
     """The verdict on a shell line. plain: it has only characters that mean themselves."""
-    return _judge(inspect_line(text, options, plain=plain), options)
+    return _judge(inspect_line(text, options, plain=plain, stdin=stdin), options)
 
 
-def judge_words(words: Sequence[str], options: Options) -> Verdict:
+def judge_words(words: Sequence[str], options: Options, stdin: str | None = None) -> Verdict:
     """The verdict on an argument vector; places are those in the words joined by blanks."""
-    return _judge(inspect_words(words, options), options)
+    return _judge(inspect_words(words, options, stdin), options)
 
 
-def inspect_line(text: str, options: Options, *, plain: bool) -> Inspection:
-    inspection = Inspection(len(text), allow_substitution=options.allow_substitution)
+def inspect_line(text: str, options: Options, *, plain: bool, stdin: str | None = None) -> Inspection:
+    inspection = Inspection(len(text), allow_substitution=options.allow_substitution, stdin=stdin)
     words = text.split(" ") if plain else []
     if not plain or not KEYWORDS.isdisjoint(words):
         inspection.line(text)
@@ -57,8 +57,9 @@ def inspect_line(text: str, options: Options, *, plain: bool) -> Inspection:
     return inspection
 
 
-def inspect_words(words: Sequence[str], options: Options) -> Inspection:
-    inspection = Inspection(sum(map(len, words)), allow_substitution=options.allow_substitution)
+def inspect_words(words: Sequence[str], options: Options, stdin: str | None = None) -> Inspection:
+    length = sum(map(len, words))
+    inspection = Inspection(length, allow_substitution=options.allow_substitution, stdin=stdin)
     inspection.vector(words, " ".join(words), places_of(words))
     return inspection
 
