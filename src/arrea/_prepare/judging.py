@@ -78,7 +78,7 @@ def _validator(
 def _names(rules: Sequence[str]) -> tuple[str, ...]:
     from arrea._prepare.validation.registered import check_names
 
-    if isinstance(rules, str) or not all(isinstance(name, str) for name in rules):
+    if not isinstance(rules, (list, tuple)) or not all(isinstance(name, str) for name in rules):
         raise InvalidOption("rules", f"rules must be a list of names, not {shown(rules)}")
     return check_names(tuple(map(str.__str__, rules)), "rules")
 

@@ -20,7 +20,7 @@ from arrea._prepare.validation.source import Source
 from arrea._prepare.validation.special_launchers import ELEVATORS, SHELLS
 from arrea._prepare.validation.started import Appended, Code, Input, Line, Opaque, Words
 from arrea._prepare.validation.texts import fed, printed_by_code
-from arrea._prepare.validation.words import LOOSE
+from arrea._prepare.validation.words import GLOB, LOOSE, QUOTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,16 +52,24 @@ _COMMAND_VARIABLES = names(
 )
 
 
+# What only exists at run time, for people. And `&> file` with more words behind it.
+_UNKNOWN_SHOWN = {ord(LOOSE): "...", ord(QUOTED): "...", ord(GLOB): None}
+_BOTH_REDIRECTED = re.compile(r"&>>?[ \t]*[^\s;&|()<>]+[ \t]+[^\s;&|()#]")
+
+
 class Problem:
     """Why a command is refused without any rule."""
 
-    __slots__ = ("code", "fragment", "reason", "span")
+    __slots__ = ("code", "fragment", "is_character", "reason", "span")
 
-    def __init__(self, code: VerdictCode, reason: str, span: Span, fragment: str) -> None:
+    def __init__(
+        self, code: VerdictCode, reason: str, span: Span, fragment: str, *, is_character: bool = False
+    ) -> None:
+        self.is_character = is_character
         self.code = code
         self.reason = reason
         self.span = span
-        self.fragment = fragment
+        self.fragment = fragment.translate(_UNKNOWN_SHOWN)
 
 
 class Inspection:
@@ -311,15 +319,21 @@ class Inspection:
         return calls
 
     def _as_dash_reads(self, text: str, source: Source, frame: Frame) -> list[Call]:
-        """For dash `$'...'` has no escapes, so it ends at another quote than for bash."""
-        if "$'" not in text or "\\'" not in text:
+        """For dash `$'...'` has no escapes, so it ends at another quote than for bash; and `a &> f b` runs `b`, too."""
+        quotes, splits = "$'" in text and "\\'" in text, _BOTH_REDIRECTED.search(source.masked)
+        if not quotes and not splits:
             return []
-        other = Source(text.replace("$'", "_'"), source.within or source.span(0, len(source.chars)))
+        as_dash = text.replace("$'", "_'") if quotes else text
+        as_dash = as_dash.replace("&>", "& >") if splits else as_dash
+        other = Source(as_dash, source.within or source.span(0, len(source.chars)))
         try:
             mask(other)
-            return read_tree(other, _tree(other), frame).calls
+            calls = read_tree(other, _tree(other), frame).calls
+            for call in calls:
+                call.other = True
+            return calls
         except Unreadable:
-            if "\n" in text:  # it would run what stands in the lines before
+            if quotes and "\n" in text:  # it would run what stands in the lines before
                 raise Unreadable("a quote that bash and other shells end at different places") from None
             return []
 
@@ -330,7 +344,8 @@ class Inspection:
         if found is not None:
             what, at = found
             span = source.within or (at, at + 1)
-            self.problems.append(Problem("possible_injection", what, span, ascii(text[at])[1:-1]))
+            shown = ascii(text[at])[1:-1]
+            self.problems.append(Problem("possible_injection", what, span, shown, is_character=True))
         return found is not None
 
     def _bad_returns(self, source: Source, root: Node) -> bool:
@@ -343,6 +358,7 @@ class Inspection:
                         "a carriage return outside of quotes",
                         source.span(at, at + 1),
                         "\\r",
+                        is_character=True,
                     )
                 )
                 return True
@@ -401,7 +417,8 @@ def _bad_character(text: str) -> tuple[str, int] | None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        return "half of a character (a lone surrogate)", error.start
+        escaped = "\udc80" <= text[error.start] <= "\udcff"  # so Python hands on what it can't decode
+        return "a byte that is no UTF-8" if escaped else "half of a character (a lone surrogate)", error.start
     return None
 
 

@@ -165,7 +165,7 @@ class Validator:
             inspection = inspect_line(_decoded(command), self._options, plain=not command.strip(PLAIN))
         else:
             inspection = inspect_words(tuple(command), self._options)
-        commands = [public(call) for call in inspection.calls if call.words]
+        commands = [public(call) for call in inspection.calls if call.words and not call.other]
         return tuple(sorted(commands, key=lambda each: (each.span[0], len(each.through))))
 
 
