@@ -31,7 +31,7 @@ def _circles(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
 
 
 def _called_from(edges: set[tuple[str, str]], *, backwards: bool) -> set[tuple[str, str]]:
-    """Without the calls by functions that nobody calls; or, backwards, of those that call nobody. Each is looked at once."""
+    """Without the calls by functions that nobody calls; or, backwards, of those that call nobody. Linear."""
     follows: dict[str, list[tuple[str, str]]] = {}
     count: dict[str, int] = {}
     for edge in edges:

@@ -8,7 +8,7 @@ from arrea._model.verdict import ALLOWED, Verdict
 from arrea._prepare.validation.bombs import mark_bombs
 from arrea._prepare.validation.inspection import Inspection, Problem, places_of
 from arrea._prepare.validation.names import names
-from arrea._prepare.validation.plain import KEYWORDS
+from arrea._prepare.validation.plain import KEYWORDS, PLAIN
 from arrea._prepare.validation.rules import RULES
 from arrea._prepare.validation.special_launchers import ELEVATORS, is_assignment
 from arrea._prepare.validation.words import GLOB, UNKNOWN
@@ -32,6 +32,8 @@ _HINTS = {
 }
 _SAFE_PATHS = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin")
 # Of `sudo`, before the command that is allowed. Others make it a shell, change what it finds, or whom it asks.
+_WHO = ("-u", "--user", "-g", "--group")
+_KNOWN_NAME = frozenset(PLAIN)
 _HARMLESS_OPTIONS = names(
     "-n -E -H -S -k -b -P --non-interactive --preserve-env --set-home --stdin --background --"
 )
@@ -113,11 +115,25 @@ def _is_exempt(call: Call, allowlist: Sequence[tuple[str, ...]]) -> bool:
         return False
     behind = call.behind
     before = call.words[1 : len(call.words) - len(behind)]
-    if not behind or call.name == "sudoedit" or call.assignments or not _HARMLESS_OPTIONS.issuperset(before):
+    if not behind or call.name == "sudoedit" or call.assignments or not _are_harmless(before):
         return False
     path, _, name = behind[0].rpartition("/")
     names = (behind[0], name) if path in _SAFE_PATHS else (behind[0],)
     return any((name, *behind[1 : len(allowed)]) == allowed for allowed in allowlist for name in names)
+
+
+def _are_harmless(options: Sequence[str]) -> bool:
+    """Those of `sudo` that change neither what it runs nor how; as whom it does is known."""
+    rest = iter(options)
+    for option in rest:
+        name, equals, value = option.partition("=")
+        if name in _WHO:
+            value = value if equals else next(rest, "")
+            if not value or not _KNOWN_NAME.issuperset(value):
+                return False
+        elif option not in _HARMLESS_OPTIONS:
+            return False
+    return True
 
 
 def _dangerous(rule_name: str, rule: Rule, call: Call, place: Span) -> Verdict:
