@@ -4,8 +4,11 @@ What is refused here would do no harm if it did run: it removes a directory that
 """
 
 import asyncio
+import copy
 import inspect
 import json
+import pickle
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -260,3 +263,110 @@ def test_sudo_by_whole_words() -> None:
         ]
         assert all(next(commands).refusal is not None for commands in refused)
         assert next(engine.prepare(["sudo systemctl start nginx"])).refusal is None
+
+
+@pytest.mark.parametrize("command", ["sh", "bash -s", ["sh"], "cat | sh", "timeout 9 sh"])
+def test_what_a_shell_reads_is_judged(command: Any, tmp_path: Path) -> None:
+    script = f"touch {tmp_path}/ran; rm -rf {tmp_path}/nothing"
+    error = arrea.execute(command, stdin=script).error
+    assert error is not None and error.code == "dangerous_command" and "no_rm_rf" in str(error)
+    assert not (tmp_path / "ran").exists()
+    assert arrea.execute(command, stdin="echo a").data.stdout == "a\n"  # type: ignore[union-attr]
+
+
+def test_what_other_programs_read_is_text(tmp_path: Path) -> None:
+    script = f"rm -rf {tmp_path}/nothing; $(date)"
+    assert arrea.execute("cat", stdin=script).data.stdout == script  # type: ignore[union-attr]
+    assert arrea.execute(["cat"], stdin=b"\xff\0").data.stdout_bytes == b"\xff\0"  # type: ignore[union-attr]
+
+
+# ── what an opponent found ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "true &>/dev/null rm -rf x", "true &>> log rm -rf x", "true&>/dev/null rm -rf x", "true &> a 2>&1 rm -rf x",
+        "if true &> a rm -rf x; then b; fi", "sh -c 'true &> a rm -rf x'", "make all &> /dev/null sudo -n id",
+    ],
+)  # fmt: skip
+def test_what_dash_runs_behind_a_redirect_of_both(line: str) -> None:
+    assert arrea.validate(line).code == "dangerous_command"
+
+
+@pytest.mark.parametrize("line", ["make &> log", "make &> log; ls -l", "make &>> log && ls", "a &> b | c"])
+def test_redirects_of_both_are_fine(line: str) -> None:
+    assert arrea.validate(line).allowed
+
+
+@pytest.mark.parametrize("rules", [iter(["default"]), map(str, ["strict"]), 3, {"no_dd"}, "default", [5]])
+def test_rules_that_are_no_list(rules: Any) -> None:
+    with pytest.raises(arrea.InvalidOption):
+        arrea.validate("sudo x", rules=rules)
+
+
+def test_a_dry_run_of_standard_input_refuses_too(tmp_path: Path) -> None:
+    ran = command_line("run", "--dry-run", "-f", "-", stdin=f"rm -rf {tmp_path}/nothing\n".encode())
+    assert ran.code == 126
+
+
+def test_a_rule_that_is_replaced_is_in_force_at_once() -> None:
+    for reason in ("first", "second"):
+        arrea.add_rule("own", lambda _, told=reason: told)  # type: ignore[misc]
+        assert arrea.validate("true", rules=["own"]).reason == reason
+    arrea.remove_rule("own")
+    with pytest.raises(arrea.InvalidOption):
+        arrea.validate("true", rules=["own"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sudo -ns systemctl start x", "sudo -Es systemctl start x", "sudo --shel systemctl start x",
+        "sudo -R /evil systemctl start a", "sudo --user=$x systemctl start a", "sudoedit systemctl start x",
+        "PATH=/evil sudo systemctl start x", "SUDO_ASKPASS=/evil sudo -A systemctl start x",
+    ],
+)  # fmt: skip
+def test_no_way_around_the_allowlist(line: str) -> None:
+    with arrea.Engine(sudo_allowlist=["systemctl start"]) as engine:
+        assert next(engine.prepare([line])).refusal is not None
+        assert next(engine.prepare(["sudo -n -E systemctl start x"])).refusal is None
+
+
+def test_texts_that_lie() -> None:
+    class Loud(str):
+        def strip(self, *_: object) -> str:  # type: ignore[override]
+            return ""
+
+        def isprintable(self) -> bool:
+            raise RuntimeError("no")
+
+    assert arrea.validate(Loud("rm -rf x")).code == "dangerous_command"
+    arrea.add_rule("own", lambda _: Loud("no"))
+    assert arrea.validate("true", rules=["own"]).reason == "no"
+    arrea.remove_rule("own")
+
+
+def test_the_fragment_is_what_people_see() -> None:
+    verdict = arrea.validate('ssh host "cd /srv && $CMD"')
+    assert (
+        verdict.code == "unparseable" and verdict.fragment == "..." and (verdict.reason or "").isprintable()
+    )
+
+
+def test_values_travel() -> None:
+    seen: list[arrea.SimpleCommand] = []
+    arrea.add_rule("own", lambda command: seen.append(command))  # type: ignore[func-returns-value, arg-type, return-value]
+    assert arrea.validate("A=1 ls -l > log", rules=["own"]).allowed
+    arrea.remove_rule("own")
+    assert pickle.loads(pickle.dumps(seen[0])) == seen[0] and copy.deepcopy(seen[0]) == seen[0]
+    error = arrea.execute("sudo x").error
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.verdict) == (str(error), arrea.validate("sudo x"))
+
+
+def test_many_functions_are_no_long_work() -> None:
+    line = ";".join(f"f{n}() {{ f{n + 1}; }}" for n in range(2_500))
+    began = time.thread_time()
+    assert arrea.validate(line).code in (None, "too_deep")
+    assert time.thread_time() - began < 1.0

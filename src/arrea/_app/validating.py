@@ -38,6 +38,8 @@ def validate(
     >>> verdict.code, verdict.rule, verdict.fragment
     ('dangerous_command', 'no_rm_rf', 'rm -r --force')
     """
+    if isinstance(command, str):
+        command = str.__str__(command)  # plain text: a subclass may answer what it likes
     return judge(rules, shell=shell, allow_substitution=allow_substitution).verdict(command)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class SimpleCommand:
     """One program with its words, wherever in a line it stands. Immutable.
@@ -49,6 +53,15 @@ class SimpleCommand:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a SimpleCommand is immutable")
 
+    def __eq__(self, other: object) -> bool:
+        return self.as_dict() == other.as_dict() if isinstance(other, SimpleCommand) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.words, self.span, self.through))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_restore, (self.as_dict(),))
+
     def as_dict(self) -> dict[str, object]:
         """Its fields by name, ready for JSON but for pairs."""
         return {
@@ -59,3 +72,7 @@ class SimpleCommand:
     def __repr__(self) -> str:
         through = f", through={self.through!r}" if self.through else ""
         return f"SimpleCommand({self.name!r}, {self.words!r}{through})"
+
+
+def _restore(fields: dict[str, Any]) -> SimpleCommand:
+    return SimpleCommand(fields.pop("name"), fields.pop("words"), **fields)

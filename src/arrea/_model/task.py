@@ -19,7 +19,7 @@ class Task:
 
     command: a shell line (text) or an argument vector (a list of texts, no shell).
     options: `timeout`, `policy`, `shell`, `cwd`, `env`, `inherit_env`, `stdin`, `max_output_bytes`,
-        `label` (any hashable), with the meaning that they have in `arrea.execute`.
+        `label` (any hashable), `validate`, `allow_substitution`, with the meaning that they have in `arrea.execute`.
 
     >>> Task("make -j2", timeout="10m", label="build")
     Task('make -j2', timeout='10m', label='build')

@@ -12,7 +12,7 @@ from arrea._model.checks import shown
 from arrea._model.errors import InvalidOption, RefusedCommand
 from arrea._model.verdict import Verdict
 from arrea._prepare.validation.plain import PLAIN
-from arrea._prepare.validation.validator import DEFAULT_RULES, Validator
+from arrea._prepare.validation.validator import DEFAULT_RULES, MAX_BYTES, Validator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,21 +41,28 @@ class Judge:
         self._validator = _validator(names, allow_substitution, config.sudo_allowlist)
         self._shell = os.path.basename(shell[0])
 
-    def check(self, command: str | Sequence[str]) -> None:
-        """Raises `RefusedCommand` for one that may not run."""
-        verdict = self.verdict(command)
+    def check(self, command: str | Sequence[str], stdin: object = None) -> None:
+        """Raises `RefusedCommand` for one that may not run. stdin: of `Settings`; a shell would run what it reads."""
+        verdict = self.verdict(command, _read_by(stdin))
         if not verdict.allowed:
             raise RefusedCommand(verdict)
 
-    def verdict(self, command: str | Sequence[str]) -> Verdict:
+    def verdict(self, command: str | Sequence[str], stdin: str | None = None) -> Verdict:
         if not isinstance(command, str):
-            return self._validator.words(command)
+            return self._validator.words(command, stdin)
         foreign = None if self._shell in AS_BASH else _foreign(command, self._shell)
-        return self._validator.line(command) if foreign is None else foreign
+        return self._validator.line(command, stdin) if foreign is None else foreign
 
     def seen(self, command: str | Sequence[str]) -> tuple[SimpleCommand, ...]:
         """The simple commands that are judged, and those that they would start."""
         return self._validator.seen(command)
+
+
+def _read_by(stdin: object) -> str | None:
+    """Text that is at hand. A file isn't read, as a script isn't; nor is what is longer than any line may be."""
+    if not isinstance(stdin, bytes) or len(stdin) > MAX_BYTES:
+        return None
+    return stdin.decode("utf-8", "replace")
 
 
 def _validator(
@@ -71,7 +78,7 @@ def _validator(
 def _names(rules: Sequence[str]) -> tuple[str, ...]:
     from arrea._prepare.validation.registered import check_names
 
-    if isinstance(rules, str) or not all(isinstance(name, str) for name in rules):
+    if not isinstance(rules, (list, tuple)) or not all(isinstance(name, str) for name in rules):
         raise InvalidOption("rules", f"rules must be a list of names, not {shown(rules)}")
     return check_names(tuple(map(str.__str__, rules)), "rules")
 

@@ -147,13 +147,13 @@ def _command(element: object, options: Options, label: object) -> Command:
         line = str.__str__(element)  # plain text: a subclass has methods of its own, which would run later
         _check_line(line)
         if options.judge is not None:
-            options.judge.check(line)
+            options.judge.check(line, options.settings.stdin)
         words = line_words(options.shell, line)
         return Command(line, words, options.settings, label, direct=options.direct(line))
     if isinstance(element, (list, tuple)):
         words = _words(element)
         if options.judge is not None:
-            options.judge.check(words)
+            options.judge.check(words, options.settings.stdin)
         return Command(" ".join(map(in_quotes, words)), words, options.settings, label)
     later = "; functions can't be run yet" if callable(element) else ""
     raise InvalidOption(

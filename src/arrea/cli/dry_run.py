@@ -30,7 +30,7 @@ def _tell_all(commands: Iterable[Command], variables: Sequence[str], told: Told,
     stdout, code = Together(), 0
     for index, command in enumerate(commands):
         if command.refusal is not None:
-            code = max(code, REFUSED if command.refusal.verdict else WRONG_USAGE)
+            code = max(code, REFUSED if command.refusal.verdict is not None else WRONG_USAGE)
             tell(f"arrea run: {printable(str(command.refusal))}")
             continue
         stdout.put(told(index, command, variables))

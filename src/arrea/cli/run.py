@@ -110,6 +110,8 @@ def _run(given: Arguments) -> int:
         return _dry_run(given, source, engine, options)
     if not source.is_list:  # a list is checked by the engine
         source.check(lambda elements: engine.prepare(elements, **options))
+        if source.total is not None:  # all of it was judged just now, and is in memory
+            options["validate"] = False
     options = batch_options(options, look, source.total) | standard_input(given, source.total)
     return run_batch(source, engine, options, look)
 

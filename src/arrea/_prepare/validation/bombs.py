@@ -27,10 +27,23 @@ def _may_be_function(call: Call) -> bool:
 
 def _circles(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
     """The calls that are left when functions that nobody calls, or that call nobody, are taken away again and again."""
-    while edges:
-        callers, called = {caller for caller, _ in edges}, {name for _, name in edges}
-        kept = {(caller, name) for caller, name in edges if caller in called and name in callers}
-        if len(kept) == len(edges):
-            break
-        edges = kept
-    return edges
+    return _called_from(_called_from(edges, backwards=True), backwards=False)
+
+
+def _called_from(edges: set[tuple[str, str]], *, backwards: bool) -> set[tuple[str, str]]:
+    """Without the calls by functions that nobody calls; or, backwards, of those that call nobody. Linear."""
+    follows: dict[str, list[tuple[str, str]]] = {}
+    count: dict[str, int] = {}
+    for edge in edges:
+        source, target = reversed(edge) if backwards else edge
+        follows.setdefault(source, []).append(edge)
+        count[target] = count.get(target, 0) + 1
+    left, free = set(edges), [name for name in follows if name not in count]
+    while free:
+        for edge in follows.get(free.pop(), ()):
+            left.discard(edge)
+            target = edge[0] if backwards else edge[1]
+            count[target] -= 1
+            if not count[target]:
+                free.append(target)
+    return left

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from arrea._model.text import BIDIRECTIONAL
-from arrea._prepare.validation.commands import Call, Frame, Stage, name_of
+from arrea._prepare.validation.commands import Call, Frame, HereText, Stage, name_of
 from arrea._prepare.validation.grammar import first_error, parse
 from arrea._prepare.validation.interpreters import commands_in
 from arrea._prepare.validation.launchers import started
@@ -20,7 +20,7 @@ from arrea._prepare.validation.source import Source
 from arrea._prepare.validation.special_launchers import ELEVATORS, SHELLS
 from arrea._prepare.validation.started import Appended, Code, Input, Line, Opaque, Words
 from arrea._prepare.validation.texts import fed, printed_by_code
-from arrea._prepare.validation.words import LOOSE
+from arrea._prepare.validation.words import GLOB, LOOSE, QUOTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,29 +52,41 @@ _COMMAND_VARIABLES = names(
 )
 
 
+# What only exists at run time, for people. And `&> file` with more words behind it.
+_UNKNOWN_SHOWN = {ord(LOOSE): "...", ord(QUOTED): "...", ord(GLOB): None}
+_BOTH_REDIRECTED = re.compile(r"&>>?[ \t]*[^\s;&|()<>]+[ \t]+[^\s;&|()#]")
+
+
 class Problem:
     """Why a command is refused without any rule."""
 
-    __slots__ = ("code", "fragment", "reason", "span")
+    __slots__ = ("code", "fragment", "is_character", "reason", "span")
 
-    def __init__(self, code: VerdictCode, reason: str, span: Span, fragment: str) -> None:
+    def __init__(
+        self, code: VerdictCode, reason: str, span: Span, fragment: str, *, is_character: bool = False
+    ) -> None:
+        self.is_character = is_character
         self.code = code
         self.reason = reason
         self.span = span
-        self.fragment = fragment
+        self.fragment = fragment.translate(_UNKNOWN_SHOWN)
 
 
 class Inspection:
-    """One command's. allow_substitution: those that are live pass, and what is in them is judged."""
+    """One command's. allow_substitution: those that are live pass, and what is in them is judged.
 
-    def __init__(self, text_length: int, *, allow_substitution: bool) -> None:
+    stdin: the text that it reads, where that is known.
+    """
+
+    def __init__(self, text_length: int, *, allow_substitution: bool, stdin: str | None = None) -> None:
         self.allow_substitution = allow_substitution
         self.calls: list[Call] = []
         self.problems: list[Problem] = []
         self.functions: dict[str, Function] = {}
         self._aliases: dict[str, str] = {}
-        self._stdin: Feed = None  # what `exec` made the input of all that follows
-        self._left = MAX_READ * text_length + 65_536
+        # Of what has no other input: the command's own, and from an `exec` on what that makes of it.
+        self._stdin: Feed = None if stdin is None else HereText(stdin, (0, text_length))
+        self._left = MAX_READ * (text_length + len(stdin or "")) + 65_536
         self._nodes_left = MAX_NODES
         self._todo: list[Call] = []
         self._later: list[tuple[Call, Input | Appended]] = []
@@ -88,7 +100,7 @@ class Inspection:
 
     def vector(self, words: Sequence[str], text: str, places: Sequence[Span]) -> None:
         """Everything that these words would run, without a shell before them. They are at these places of a text."""
-        call = Call(Source(text), Frame())
+        call = Call(Source(text), Frame(feed=self._stdin))
         call.words, call.places = words, places
         self._todo.append(call)
         self._run()
@@ -245,7 +257,7 @@ class Inspection:
         """A text that a shell reads, as the words of `call` hold it; None for the line itself."""
         before = len(self.problems)
         level = 0
-        frame = Frame()
+        frame = Frame(feed=self._stdin)
         if call is not None:
             level = call.level + 1
             frame = Frame(feed=call.feed, out=call.out)
@@ -307,15 +319,21 @@ class Inspection:
         return calls
 
     def _as_dash_reads(self, text: str, source: Source, frame: Frame) -> list[Call]:
-        """For dash `$'...'` has no escapes, so it ends at another quote than for bash."""
-        if "$'" not in text or "\\'" not in text:
+        """For dash `$'...'` has no escapes, so it ends at another quote than for bash; and `a &> f b` runs `b`, too."""
+        quotes, splits = "$'" in text and "\\'" in text, _BOTH_REDIRECTED.search(source.masked)
+        if not quotes and not splits:
             return []
-        other = Source(text.replace("$'", "_'"), source.within or source.span(0, len(source.chars)))
+        as_dash = text.replace("$'", "_'") if quotes else text
+        as_dash = as_dash.replace("&>", "& >") if splits else as_dash
+        other = Source(as_dash, source.within or source.span(0, len(source.chars)))
         try:
             mask(other)
-            return read_tree(other, _tree(other), frame).calls
+            calls = read_tree(other, _tree(other), frame).calls
+            for call in calls:
+                call.other = True
+            return calls
         except Unreadable:
-            if "\n" in text:  # it would run what stands in the lines before
+            if quotes and "\n" in text:  # it would run what stands in the lines before
                 raise Unreadable("a quote that bash and other shells end at different places") from None
             return []
 
@@ -326,7 +344,8 @@ class Inspection:
         if found is not None:
             what, at = found
             span = source.within or (at, at + 1)
-            self.problems.append(Problem("possible_injection", what, span, ascii(text[at])[1:-1]))
+            shown = ascii(text[at])[1:-1]
+            self.problems.append(Problem("possible_injection", what, span, shown, is_character=True))
         return found is not None
 
     def _bad_returns(self, source: Source, root: Node) -> bool:
@@ -339,6 +358,7 @@ class Inspection:
                         "a carriage return outside of quotes",
                         source.span(at, at + 1),
                         "\\r",
+                        is_character=True,
                     )
                 )
                 return True
@@ -397,7 +417,8 @@ def _bad_character(text: str) -> tuple[str, int] | None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        return "half of a character (a lone surrogate)", error.start
+        escaped = "\udc80" <= text[error.start] <= "\udcff"  # so Python hands on what it can't decode
+        return "a byte that is no UTF-8" if escaped else "half of a character (a lone surrogate)", error.start
     return None
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import dropwhile
-
 from arrea._model.simple_command import SimpleCommand
 from arrea._model.text import printable
 from arrea._model.verdict import ALLOWED, Verdict
 from arrea._prepare.validation.bombs import mark_bombs
 from arrea._prepare.validation.inspection import Inspection, Problem, places_of
-from arrea._prepare.validation.plain import KEYWORDS
+from arrea._prepare.validation.names import names
+from arrea._prepare.validation.plain import KEYWORDS, PLAIN
 from arrea._prepare.validation.rules import RULES
 from arrea._prepare.validation.special_launchers import ELEVATORS, is_assignment
 from arrea._prepare.validation.words import GLOB, UNKNOWN
@@ -27,38 +26,43 @@ _MEANT = "if it is meant: no validation (validate=False, --no-validate)"
 _HINTS = {
     "possible_injection": "put it in single quotes if it is only text; to let substitutions pass, and have judged "
     "what is in them: allow_substitution=True, --allow-substitution",
+    "character": "leave it out, or write it as an escape, as in $'\\r'",
     "unparseable": f"write it out, or give the words as a list, which no shell reads; {_MEANT}",
     "too_deep": f"put it into a script of its own and run that; {_MEANT}",
 }
 _SAFE_PATHS = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin")
-_AS_LINE = ("-s", "-i", "--shell", "--login")  # `sudo` gives the words to a shell
+# Of `sudo`, before the command that is allowed. Others make it a shell, change what it finds, or whom it asks.
+_WHO = ("-u", "--user", "-g", "--group")
+_KNOWN_NAME = frozenset(PLAIN)
+_HARMLESS_OPTIONS = names(
+    "-n -E -H -S -k -b -P --non-interactive --preserve-env --set-home --stdin --background --"
+)
 
 
-def judge_line(text: str, options: Options, *, plain: bool) -> Verdict:
+def judge_line(text: str, options: Options, *, plain: bool, stdin: str | None = None) -> Verdict:
     """The verdict on a shell line. plain: it has only characters that mean themselves."""
-    return _judge(inspect_line(text, options, plain=plain), options)
+    return _judge(inspect_line(text, options, plain=plain, stdin=stdin), options)
 
 
-def judge_words(words: Sequence[str], options: Options) -> Verdict:
+def judge_words(words: Sequence[str], options: Options, stdin: str | None = None) -> Verdict:
     """The verdict on an argument vector; places are those in the words joined by blanks."""
-    return _judge(inspect_words(words, options), options)
+    return _judge(inspect_words(words, options, stdin), options)
 
 
-def inspect_line(text: str, options: Options, *, plain: bool) -> Inspection:
-    inspection = Inspection(len(text), allow_substitution=options.allow_substitution)
+def inspect_line(text: str, options: Options, *, plain: bool, stdin: str | None = None) -> Inspection:
+    inspection = Inspection(len(text), allow_substitution=options.allow_substitution, stdin=stdin)
     words = text.split(" ") if plain else []
-    if not plain or not KEYWORDS.isdisjoint(words):
-        inspection.line(text)
-        return inspection
     found = [(word, place) for word, place in zip(words, places_of(words), strict=True) if word]
-    kept = list(dropwhile(lambda pair: is_assignment(pair[0]), found))
-    if kept:
-        inspection.vector([word for word, _ in kept], text, [place for _, place in kept])
+    if not found or not KEYWORDS.isdisjoint(words) or is_assignment(found[0][0]):
+        inspection.line(text)
+    else:
+        inspection.vector([word for word, _ in found], text, [place for _, place in found])
     return inspection
 
 
-def inspect_words(words: Sequence[str], options: Options) -> Inspection:
-    inspection = Inspection(sum(map(len, words)), allow_substitution=options.allow_substitution)
+def inspect_words(words: Sequence[str], options: Options, stdin: str | None = None) -> Inspection:
+    length = sum(map(len, words))
+    inspection = Inspection(length, allow_substitution=options.allow_substitution, stdin=stdin)
     inspection.vector(words, " ".join(words), places_of(words))
     return inspection
 
@@ -83,7 +87,7 @@ def _refused(problem: Problem) -> Verdict:
         reason=f"{problem.reason}: {shown(problem.fragment)}" if problem.fragment else problem.reason,
         span=problem.span,
         fragment=problem.fragment,
-        hint=_HINTS[problem.code],
+        hint=_HINTS["character" if problem.is_character else problem.code],
     )
 
 
@@ -111,11 +115,25 @@ def _is_exempt(call: Call, allowlist: Sequence[tuple[str, ...]]) -> bool:
         return False
     behind = call.behind
     before = call.words[1 : len(call.words) - len(behind)]
-    if not behind or any(is_assignment(word) or word in _AS_LINE for word in before):
+    if not behind or call.name == "sudoedit" or call.assignments or not _are_harmless(before):
         return False
     path, _, name = behind[0].rpartition("/")
     names = (behind[0], name) if path in _SAFE_PATHS else (behind[0],)
     return any((name, *behind[1 : len(allowed)]) == allowed for allowed in allowlist for name in names)
+
+
+def _are_harmless(options: Sequence[str]) -> bool:
+    """Those of `sudo` that change neither what it runs nor how; as whom it does is known."""
+    rest = iter(options)
+    for option in rest:
+        name, equals, value = option.partition("=")
+        if name in _WHO:
+            value = value if equals else next(rest, "")
+            if not value or not _KNOWN_NAME.issuperset(value):
+                return False
+        elif option not in _HARMLESS_OPTIONS:
+            return False
+    return True
 
 
 def _dangerous(rule_name: str, rule: Rule, call: Call, place: Span) -> Verdict:
@@ -156,7 +174,7 @@ def _ask(name: str, rule: UserRule, call: Call) -> Verdict | None:
     return Verdict(
         code="dangerous_command",
         rule=name,
-        reason=printable(answer) or "refused without a reason",
+        reason=printable(str.__str__(answer)) or "refused without a reason",
         span=call.span(),
         fragment=call.fragment(),
         hint=f"it is a rule of your own, {printable(name)}",

@@ -14,29 +14,26 @@ DEFAULT = "default"  # stands for the rules that are in force where nobody says 
 MOST_KEPT = 64
 
 _user_rules: dict[str, UserRule] = {}
-_validators: dict[tuple[tuple[str, ...], bool, tuple[str, ...]], Validator] = {}
+_validators: dict[tuple[object, ...], Validator] = {}
 
 
 def validator_of(
     rules: tuple[str, ...], allow_substitution: bool, sudo_allowlist: tuple[str, ...]
 ) -> Validator:
     """The one for these settings. Raises `InvalidOption` for a rule that doesn't exist."""
-    key = (rules, allow_substitution, sudo_allowlist)
-    return _validators.get(key) or _remember(key)
-
-
-def _remember(key: tuple[tuple[str, ...], bool, tuple[str, ...]]) -> Validator:
-    rules, allow_substitution, sudo_allowlist = key
-    if len(_validators) >= MOST_KEPT:
-        _validators.clear()
-    own = {name: _user_rules[name] for name in rules if name in _user_rules}
-    validator = Validator(
-        _spelled_out(rules),
-        allow_substitution=allow_substitution,
-        sudo_allowlist=sudo_allowlist,
-        user_rules=own or None,
-    )
-    _validators[key] = validator
+    own = {name: rule for name in rules if (rule := _user_rules.get(name)) is not None}
+    key = (rules, allow_substitution, sudo_allowlist, *map(id, own.values()))
+    validator = _validators.get(key)
+    if validator is None:
+        if len(_validators) >= MOST_KEPT:
+            _validators.clear()
+        # It holds the rules, so that no other can get the same `id`.
+        validator = _validators[key] = Validator(
+            _spelled_out(rules),
+            allow_substitution=allow_substitution,
+            sudo_allowlist=sudo_allowlist,
+            user_rules=own or None,
+        )
     return validator
 
 
@@ -69,10 +66,8 @@ def add_rule(name: str, rule: UserRule) -> None:
             "name", f"{DEFAULT!r} stands for the rules that are in force: choose another name"
         )
     _user_rules[name] = rule
-    _validators.clear()
 
 
 def remove_rule(name: str) -> None:
     """Forgets it; a call whose `validation_rules` still names it is refused."""
-    if _user_rules.pop(name, None) is not None:
-        _validators.clear()
+    _user_rules.pop(name, None)

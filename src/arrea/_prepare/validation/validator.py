@@ -69,24 +69,26 @@ class Validator:
         self._quick = not self._options.user_rules
         self._max_bytes = _max_bytes
 
-    def line(self, text: str) -> Verdict:
-        """The verdict on a shell line. Never raises for a text; `InvalidOption` for anything else."""
+    def line(self, text: str, stdin: str | None = None) -> Verdict:
+        """The verdict on a shell line. Never raises for a text; `InvalidOption` for anything else.
+
+        stdin: the text that it reads, where that is known: a shell would run it.
+        """
         try:
             plain = not text.strip(PLAIN)
         except (AttributeError, TypeError):
             raise _wrong_type("command", "text", text) from None
-        if plain and self._quick and len(text) <= self._max_bytes and self._is_harmless(text):
+        quick = plain and self._quick and stdin is None and len(text) <= self._max_bytes
+        if quick and self._is_harmless(text):
             return ALLOWED
         refused = self._refused_at_once(text)
         if refused is not None:
             return refused
         try:
             from arrea._prepare.validation.judge import judge_line
-        except (
-            ImportError
-        ) as error:  # no right to read it, no descriptor left: what can't be judged is refused
+        except ImportError as error:  # no right to read it, no descriptor left
             return _no_grammar(error)
-        return judge_line(_decoded(text), self._options, plain=plain)
+        return judge_line(_decoded(text), self._options, plain=plain, stdin=stdin)
 
     def _is_harmless(self, text: str) -> bool:
         """Whether plain words are neither watched verbs nor behind a program that starts others."""
@@ -113,8 +115,8 @@ class Validator:
             and not any(needle in text for needle in NEEDLES)
         )
 
-    def words(self, argv: Sequence[str]) -> Verdict:
-        """The verdict on an argument vector. Spans are places in its words joined by blanks."""
+    def words(self, argv: Sequence[str], stdin: str | None = None) -> Verdict:
+        """The verdict on an argument vector. Spans are places in its words joined by blanks. stdin: as in `line`."""
         if not isinstance(argv, list | tuple) or not all(isinstance(word, str) for word in argv):
             raise _wrong_type("command", "a list of texts", argv)
         words = tuple(argv)
@@ -129,7 +131,7 @@ class Validator:
             from arrea._prepare.validation.judge import judge_words
         except ImportError as error:
             return _no_grammar(error)
-        return judge_words(words, self._options)
+        return judge_words(words, self._options, stdin)
 
     def _refused_at_once(self, text: str) -> Verdict | None:
         if not text or text.isspace():
@@ -163,7 +165,7 @@ class Validator:
             inspection = inspect_line(_decoded(command), self._options, plain=not command.strip(PLAIN))
         else:
             inspection = inspect_words(tuple(command), self._options)
-        commands = [public(call) for call in inspection.calls if call.words]
+        commands = [public(call) for call in inspection.calls if call.words and not call.other]
         return tuple(sorted(commands, key=lambda each: (each.span[0], len(each.through))))
 
 
