@@ -155,7 +155,7 @@ def kill(host: Host, mark: str, pid: int) -> float:
     dead = wait_until(lambda: not living(mark), WITHIN_S)
     took = time.monotonic() - began
     assert dead, "\n".join(living(mark))
-    assert wait_until(lambda: not guardians_of(pid), 3.0)
+    assert wait_until(lambda: not guardians_of(pid), 10.0)
     return took
 
 
@@ -446,7 +446,7 @@ def test_the_host_is_killed_while_one_guardian_is_stopped(place: int, mark: str)
         dead = wait_until(lambda: not living(mark), WITHIN_S)
         os.kill(pair[place], signal.SIGCONT)
         assert dead
-        assert wait_until(lambda: not guardians_of(pid), 3.0)
+        assert wait_until(lambda: not guardians_of(pid), 10.0)
 
 
 # ── the host is killed ───────────────────────────────────────────────────────────────────────────
@@ -576,7 +576,7 @@ def test_a_host_that_ends_without_a_word(ending: str, mark: str) -> None:
         pid, _ = ready(host)
         host.go_on()
         assert wait_until(lambda: not living(mark), WITHIN_S)
-        assert wait_until(lambda: not guardians_of(pid), 3.0)
+        assert wait_until(lambda: not guardians_of(pid), 10.0)
 
 
 def test_many_attempts(mark: str) -> None:
@@ -603,7 +603,7 @@ run("exec sleep " + MARK, 1)
         [daemon] = [line for line in living(mark) if line.endswith("sleep 61.25")]
         host.signal(signal.SIGKILL)
         assert wait_until(lambda: living(mark) == [daemon], WITHIN_S)
-        assert wait_until(lambda: not guardians_of(pid), 3.0)
+        assert wait_until(lambda: not guardians_of(pid), 10.0)
         assert living(mark) == [daemon]
         end(int(daemon.split()[0]))
         assert wait_until(lambda: not living(mark))
