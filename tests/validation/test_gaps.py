@@ -59,3 +59,13 @@ def test_nothing_hides_behind_them(line: str) -> None:
 )
 def test_what_the_grammar_lets_pass_is_refused(line: str) -> None:
     assert LENIENT.line(line).code == "unparseable"
+
+
+@pytest.mark.parametrize("command", ["echo 'a'", ["sh", "-c", "echo a"]])
+def test_without_the_grammar_nothing_passes(
+    command: str | list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host gave up the right to read it, or its last descriptor, before it was loaded."""
+    monkeypatch.setitem(sys.modules, "arrea._prepare.validation.judge", None)
+    verdict = LENIENT.line(command) if isinstance(command, str) else LENIENT.words(command)
+    assert verdict.code == "unparseable" and "can't be loaded" in (verdict.reason or "")

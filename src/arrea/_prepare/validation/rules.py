@@ -307,4 +307,3 @@ RULES: dict[str, Rule] = {
 }
 
 DEFAULT_RULES = ("no_rm_rf", "no_sudo", "no_dd", "no_mkfs", "no_fork_bomb")
-STRICT_RULES = tuple(RULES)
