@@ -2,8 +2,8 @@
 
 import pytest
 
-from arrea._prepare.validation.rules import DEFAULT_RULES, RULES, has_letter, is_long
-from arrea._prepare.validation.validator import Validator
+from arrea._prepare.validation.rules import RULES, has_letter, is_long
+from arrea._prepare.validation.validator import DEFAULT_RULES, Validator
 
 STRICT = Validator(("strict",), allow_substitution=True)
 DEFAULT = Validator()

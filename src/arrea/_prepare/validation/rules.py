@@ -305,5 +305,3 @@ RULES: dict[str, Rule] = {
     ),
     "no_kill_init": Rule(("kill", "killall5"), _kill_init, "ends every process", "name the process"),
 }
-
-DEFAULT_RULES = ("no_rm_rf", "no_sudo", "no_dd", "no_mkfs", "no_fork_bomb")
