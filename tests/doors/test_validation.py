@@ -365,6 +365,13 @@ def test_values_travel() -> None:
     assert (str(again), again.verdict) == (str(error), arrea.validate("sudo x"))
 
 
+def test_many_texts_are_no_long_work() -> None:
+    began = time.thread_time()
+    assert arrea.validate("sh -c 'true';" * 4_500).code == "too_deep"
+    assert time.thread_time() - began < 0.8
+    assert arrea.validate("sh -c 'true';" * 900).allowed
+
+
 def test_many_functions_are_no_long_work() -> None:
     line = ";".join(f"f{n}() {{ f{n + 1}; }}" for n in range(2_500))
     began = time.thread_time()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from arrea._prepare.validation.started import Started
 
 _OF_THE_SHELL = names("time coproc ! { if then elif else while until do eval trap")
+MAX_TEXTS = 1024  # that are read for one command
 MAX_LEVEL = 8  # texts inside of texts
 MAX_THROUGH = 32  # programs that start each other
 MAX_READ = 3  # times its length, and a bit, is read of a text in all
@@ -88,6 +89,7 @@ class Inspection:
         self._stdin: Feed = None if stdin is None else HereText(stdin, (0, text_length))
         self._left = MAX_READ * (text_length + len(stdin or "")) + 65_536
         self._nodes_left = MAX_NODES
+        self._texts_left = MAX_TEXTS
         self._todo: list[Call] = []
         self._later: list[tuple[Call, Input | Appended]] = []
 
@@ -292,7 +294,8 @@ class Inspection:
         mask(source)
         root = _tree(source)
         self._nodes_left -= root.descendant_count
-        if self._nodes_left < 0:
+        self._texts_left -= 1
+        if self._nodes_left < 0 or self._texts_left < 0:
             raise Unreadable("too much to read", code="too_deep")
         if "\r" in text and self._bad_returns(source, root):
             return []
