@@ -1,16 +1,25 @@
 """Arrea beside what people use now: `python -m benchmarks [PART ...] [--rounds N] [--write]`.
 
-echo      10,000 x `sh -c 'echo N'`, captured and in order
-plain     3,000 plain lines of an external program
-validate  10,000 commands with and without validation
-scale     100,000 commands against 10,000
-sleepers  1,000 x `sleep 5`, all at a time
-pipe      one command printing 1 GiB into a pipe
-hosts     the start of a command in a program of 1 GiB
-startup   `arrea --version` and `arrea run -c true` against `python -c pass`
+echo        10,000 x `sh -c 'echo N'`, captured and in order
+plain       3,000 plain lines of an external program
+validate    10,000 commands with and without validation
+scale       100,000 commands against 10,000
+sleepers    1,000 x `sleep 5`, all at a time
+pipe        one command printing 1 GiB into a pipe
+hosts       the start of a command in a program of 1 GiB
+startup     `arrea --version` and `arrea run -c true` against `python -c pass`
 
-All of them take some twenty minutes. With --write the tables go to RESULTS.md, beside the figures of the run that stood
-there before: two runs should agree within 10 %. Nothing else should run meanwhile.
+calls       a function that does nothing, beside other pools of processes
+cpu         functions of 1 ms of processor time
+sleeps      functions that sleep for 10 ms, against the ideal
+coroutines  async functions, 100 at a time
+cold        the first value of a pool that isn't there yet
+kills       a function that takes too long, and the next one
+million     memory after 1,000,000 calls against 100,000
+big         functions that return or take 100 MiB
+
+All of them take some twenty-five minutes. With --write the tables go to RESULTS.md, beside the figures of the run that
+stood there before: two runs should agree within 10 %. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -18,8 +27,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.parts import PARTS, Measured
-from benchmarks.report import figures, machine, measured_in
+from benchmarks.parts import PARTS
+from benchmarks.report import Measured, figures, machine, measured_in
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 

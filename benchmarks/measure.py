@@ -73,6 +73,12 @@ def _high_water(pid: int) -> int:
 Contestants = dict[str, Callable[[], Run]]
 
 
+def present(contestants: dict[str, Callable[[], Run] | None]) -> tuple[Contestants, list[str]]:
+    """Who can run, and who isn't installed (None)."""
+    there = {name: run for name, run in contestants.items() if run is not None}
+    return there, [name for name in contestants if name not in there]
+
+
 class Contest:
     """All runs of each contestant, by rounds."""
 

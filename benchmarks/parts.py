@@ -1,4 +1,7 @@
-"""The parts: what is run in each, beside whom, and which figures come out of it."""
+"""The parts: what is run in each, beside whom, and which figures come out of it.
+
+Here those about commands; those about functions are in `functions.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
-from benchmarks import peers
-from benchmarks.measure import Contest, Contestants, Run
+from benchmarks import functions, peers
+from benchmarks.measure import Contest, Run, present
 from benchmarks.peers import ARREA, ASYNCIO, GNU, LIMIT, MOREUTILS, PYTHON, THREADS, XARGS, script
-from benchmarks.report import Figure, at_most, faster, table
+from benchmarks.report import Figure, Measured, at_most, faster, table
 
 RUN, AWAIT = "arrea run", "await run_async"
 WORKERS = 8
-
-
-class Measured(NamedTuple):
-    """A part's tables, figures, and whoever wasn't there."""
-
-    text: str
-    figures: list[Figure]
-    missing: list[str]
 
 
 class Jobs:
@@ -58,11 +52,6 @@ def jobs_of(count: int, line: str) -> Iterator[Jobs]:
         yield Jobs(Path(directory), count, line)
 
 
-def _present(contestants: dict[str, Callable[[], Run] | None]) -> tuple[Contestants, list[str]]:
-    there = {name: run for name, run in contestants.items() if run is not None}
-    return there, [name for name in contestants if name not in there]
-
-
 def _runs(argv: list[str] | None, given: Path, check: Callable[[bytes], bool]) -> Callable[[], Run] | None:
     return None if argv is None else lambda: Run(argv, given, check)
 
@@ -83,7 +72,7 @@ def echo(rounds: int, count: int = 10_000) -> Measured:
             contestants[name] = _runs(argv, jobs.numbers_file, jobs.in_any_order)
         argv = peers.moreutils(WORKERS, "echo {}", jobs.numbers)
         contestants[MOREUTILS] = _runs(argv, jobs.numbers_file, jobs.nearly)
-        there, missing = _present(contestants)
+        there, missing = present(contestants)
         contest = Contest(there, rounds)
     asked = {LIMIT: 0.75, XARGS: 1.1, GNU: 5.5, THREADS: 1.3, ASYNCIO: 2.2}
     found = [figure for peer, least in asked.items() for figure in faster(contest, RUN, peer, least)]
@@ -105,7 +94,7 @@ def plain(rounds: int, count: int = 3_000) -> Measured:
         }
         for name, argv in peers.of_arguments(WORKERS, "{}").items():
             contestants[name] = _runs(argv, jobs.lines_file, jobs.in_any_order)
-        there, missing = _present(contestants)
+        there, missing = present(contestants)
         contest = Contest(there, rounds)
     found = faster(contest, RUN, XARGS, 1.5) + faster(contest, RUN, GNU, 8.0)
     found = [figure._replace(what=f"plain lines, {figure.what}") for figure in found]
@@ -165,7 +154,7 @@ def sleepers(rounds: int, count: int = 1_000) -> Measured:
             LIMIT: _runs(limit, jobs.lines_file, lambda output: not output),
             THREADS: lambda: Run(script("threads.py", count), jobs.lines_file),
         }
-        there, missing = _present(contestants)
+        there, missing = present(contestants)
         contest = Contest(there, rounds)
     title = f"{count:,} x `sleep 5`, all at a time (sleepers)"
     return Measured(table(title, contest, LIMIT, count), at_most(contest, RUN, LIMIT, 1.05), missing)
@@ -265,4 +254,5 @@ PARTS: dict[str, Callable[[int], Measured]] = {
     "pipe": pipe,
     "hosts": hosts,
     "startup": startup,
+    **functions.PARTS,
 }

@@ -30,6 +30,14 @@ class Figure(NamedTuple):
         return f"| {self.what} | {self.measured:.2f} | {earlier} | {bound} {self.asked:g} | {reached} |"
 
 
+class Measured(NamedTuple):
+    """A part's tables, figures, and whoever wasn't there."""
+
+    text: str
+    figures: list[Figure]
+    missing: list[str]
+
+
 def faster(contest: Contest, name: str, peer: str, asked: float) -> list[Figure]:
     """How many times as many jobs a second as the peer; nothing where the peer isn't there."""
     if peer not in contest:
@@ -63,6 +71,36 @@ def table(title: str, contest: Contest, peer: str, jobs: int) -> str:
             f"{contest.median(name, 'memory'):.0f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def per_call(title: str, contest: Contest, peer: str) -> str:
+    """Of programs that time their own calls; ratios to the peer."""
+    rows = [
+        [
+            name,
+            f"{contest.median(name, 'wall') * 1e6:.1f}",
+            f"{contest.ratio(name, peer):.2f}",
+            _peak(contest, name),
+        ]
+        for name in sorted(contest.runs, key=lambda name: contest.ratio(name, peer))
+    ]
+    return listing(title, contest, ["us a call", f"x {peer}", "peak MiB"], rows)
+
+
+def _peak(contest: Contest, name: str) -> str:
+    return f"{contest.median(name, 'memory'):.0f}"
+
+
+def listing(title: str, contest: Contest, head: list[str], rows: list[list[str]]) -> str:
+    """A table with columns of its own, after that of names."""
+    rounds = max(map(len, contest.runs.values()))
+    lines = [f"### {title}", "", f"Medians of {rounds} rounds.", "", _row(["what", *head])]
+    lines += [_row(["---", *["---:"] * len(head)]), *map(_row, rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def figures(found: list[Figure], before: dict[str, float]) -> str:

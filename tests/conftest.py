@@ -6,6 +6,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -21,6 +22,8 @@ settings.load_profile("arrea")
 
 # What one shared engine keeps open for the life of the process: how many of each, at most.
 _PERMANENT = {"anon_inode:[eventpoll]": 1, "anon_inode:[eventfd]": 1, "unlinked file": 1, "roster": 2}
+# A worker process shares a page with its engine, by a mapping that holds a descriptor.
+_PAGE = "/memfd:arrea-page (deleted)"
 
 _LIBC = ctypes.CDLL(None)
 _PR_GET_CHILD_SUBREAPER = 37  # prctl(2)
@@ -60,10 +63,12 @@ def _kinds_at_start() -> Counter[str]:
 
 
 def _new_children(before: dict[tuple[int, int], str]) -> list[str]:
+    seed = _shared_seed()
     return [
         f"child {pid} {command_line(pid)}" + (" (zombie)" if state == "Z" else "")
         for (pid, started), state in _children().items()
-        if (pid, started) not in before or (state == "Z" and before[pid, started] != "Z")
+        if ((pid, started) not in before and pid != seed)
+        or (state == "Z" and before.get((pid, started)) != "Z")
     ]
 
 
@@ -94,12 +99,14 @@ def _new_descriptors(before: Counter[str], kinds_at_start: Counter[str]) -> list
     kinds = Counter(map(_kind, now.values()))
     unseen = before.copy()
     found = []
-    for number in _of_the_shared_guardian():
+    for number in (*_of_the_shared_guardian(), *_of_the_shared_pool()):
         now.pop(number, None)
     for number, target in sorted(now.items()):
         kind = _kind(target)
         if unseen[target] > 0:
             unseen[target] -= 1
+        elif kind == _PAGE and kinds[_PAGE] <= _shared_workers():
+            continue
         elif kind not in _PERMANENT or kinds[kind] > allowed[kind]:
             found.append(f"descriptor {number} {target}")
     return found
@@ -112,6 +119,33 @@ def _of_the_shared_guardian() -> tuple[int, ...]:
         return ()
     guardian = shared._reactor._guardian
     return (guardian._pipe, guardian._starter)
+
+
+def _shared_pool() -> Any:
+    """Of the one shared engine, which keeps its worker processes for a while."""
+    shared = _default._engine
+    return None if shared is None or shared._reactor is None else shared._reactor._performers._pool
+
+
+def _shared_seed() -> int:
+    """Its pid; 0 if there is none."""
+    pool = _shared_pool()
+    return 0 if pool is None or pool._seed is None else pool._seed.pid
+
+
+def _shared_workers() -> int:
+    pool = _shared_pool()
+    return 0 if pool is None else len(pool._workers)
+
+
+def _of_the_shared_pool() -> list[int]:
+    pool = _shared_pool()
+    if pool is None:
+        return []
+    found = [] if pool._seed is None else [pool._seed.fd, pool._seed._pidfd]
+    for worker in list(pool._workers.values()):
+        found += [worker.fd, worker.pidfd, worker.page_fd, worker.child_end.fileno()]
+    return found
 
 
 def _kind(target: str) -> str:

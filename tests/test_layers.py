@@ -33,6 +33,13 @@ LATE = {"asyncio", "multiprocessing", "subprocess"}
 LATE_ALLOWED: dict[tuple[str, str], str] = {
     ("arrea._app.coroutines", "asyncio"): "imported when a caller awaits",
     ("arrea._app.loops", "asyncio"): "imported when a caller awaits",
+    ("arrea._runtime.coroutines", "asyncio"): "imported when a coroutine comes",
+}
+
+
+# (module of `_model`, what it imports): why that is right.
+MODEL_ALLOWED: dict[tuple[str, str], str] = {
+    ("arrea._model.pickled", "cloudpickle"): "imported when pickle won't do; both sides of the pool need it",
 }
 
 
@@ -70,6 +77,7 @@ def model_needs(imports: list[Import]) -> list[Import]:
         if _package(found.module) == "_model"
         and _package(found.target) != "_model"
         and _top(found.target) not in sys.stdlib_module_names
+        and (found.module, found.target) not in MODEL_ALLOWED
     ]
 
 

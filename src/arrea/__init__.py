@@ -14,13 +14,14 @@ from arrea._version import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Sequence
-    from typing import Unpack
+    from typing import Any, Unpack
 
     from arrea import policies
     from arrea._app.batch import Batch, Stream
     from arrea._app.configuration import Config, configure
     from arrea._app.coroutines import AsyncStream
     from arrea._app.engine import Engine
+    from arrea._app.mapping import Map
     from arrea._app.subscription import Subscription
     from arrea._app.validating import add_rule, remove_rule, validate
     from arrea._model.batch_options import BatchOptions
@@ -46,8 +47,9 @@ if TYPE_CHECKING:
     from arrea._model.stats import Stats
     from arrea._model.task import Task
     from arrea._model.verdict import Verdict
+    from arrea._model.warned import warn
 
-    Commandlike = str | Sequence[str] | Task
+    Commandlike = str | Sequence[str] | Callable[[], Any] | Task
 
 # Imported when first used, so that `import arrea` and `arrea --version` cost next to nothing.
 _HOMES = {
@@ -66,6 +68,7 @@ _HOMES = {
     "InvalidOption": "arrea._model.errors",
     "MonitorUnavailable": "arrea._model.errors",
     "NoRoom": "arrea._model.errors",
+    "Map": "arrea._app.mapping",
     "Output": "arrea._model.result",
     "Policy": "arrea._model.policy",
     "RefusedCommand": "arrea._model.errors",
@@ -86,15 +89,16 @@ _HOMES = {
     "policies": "arrea.policies",
     "remove_rule": "arrea._app.validating",
     "validate": "arrea._app.validating",
+    "warn": "arrea._model.warned",
 }
 
 __all__ = [
     "ArreaError", "AsyncStream", "Batch", "BatchOptions", "BatchResult", "Config", "DuplicateId", "Engine",
-    "EngineStopped", "Event", "InvalidBatch", "InvalidConfig", "InvalidOption", "MonitorUnavailable", "NoRoom",
+    "EngineStopped", "Event", "InvalidBatch", "InvalidConfig", "InvalidOption", "Map", "MonitorUnavailable", "NoRoom",
     "Output", "Policy", "RefusedCommand", "Result", "SimpleCommand", "Stats", "Stream", "Subscription", "Task",
     "TaskError", "TaskOptions", "TooManyCommands", "Usage", "UsageError", "Verdict", "__version__", "add_rule",
-    "configure", "execute", "execute_async", "max_workers", "policies", "remove_rule", "run", "run_async", "stats",
-    "stream", "stream_async", "submit", "subscribe", "unsubscribe", "validate",
+    "configure", "execute", "execute_async", "map", "max_workers", "policies", "remove_rule", "run", "run_async",
+    "stats", "stream", "stream_async", "submit", "subscribe", "unsubscribe", "validate", "warn",
 ]  # fmt: skip
 
 
@@ -161,6 +165,28 @@ def stream(commands: Iterable[Commandlike], **options: Unpack[BatchOptions]) -> 
     from arrea._app.default import default_engine
 
     return default_engine().stream(commands, **options)
+
+
+def map(
+    function: Callable[..., Any],
+    items: Iterable[Any],
+    *,
+    return_results: bool = False,
+    **options: Unpack[BatchOptions],
+) -> Map:
+    """The values of a function over items, in the order of the items, as they are asked for.
+
+    function: plain or `async`; it is called with each item. items: pulled as there is room; no more than
+    `max_commands_per_batch` (500) are ahead of whoever takes the values.
+    The first failure, in order, is raised, and ends the rest; return_results: `Result`s instead, failed ones too.
+    Leaving early (`break`, `close()`) cancels the rest. Options: see `run`.
+
+    >>> list(map(len, ["a", "bb", "ccc"], workers=2))
+    [1, 2, 3]
+    """
+    from arrea._app.default import default_engine
+
+    return default_engine().map(function, items, return_results=return_results, **options)
 
 
 def submit(commands: Iterable[Commandlike], **options: Unpack[BatchOptions]) -> Batch:

@@ -18,32 +18,35 @@ What does a policy do with a command that fails twice, and one that hangs?
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
 from itertools import islice
 
 from arrea._engine.leader import Leader
 from arrea._engine.registry import Registry
+from arrea._fake.agenda import Agenda
+from arrea._fake.fates import Fates
+from arrea._fake.lanes import Lanes
+from arrea._fake.processes import SIGKILL, SIGTERM, Processes
+from arrea._model.ending import Outcome
 from arrea._model.errors import not_started
-from arrea._model.result import BatchResult, Ending, Outcome, Result
+from arrea._model.result import BatchResult, Result
 from arrea._model.step import (
     Abandon,
     Answered,
     Ask,
     Cancelled,
     Close,
+    Dispatch,
     Emit,
-    Exited,
-    ExitSeen,
     Fed,
     Forget,
     Kill,
     Log,
-    Printed,
+    Recall,
+    Release,
     Resolve,
     Spawn,
-    Spawned,
-    SpawnFailed,
     Submitted,
+    Tally,
     Terminate,
     Want,
 )
@@ -51,12 +54,13 @@ from arrea._model.text import describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any, Protocol
 
+    from arrea._fake.fates import Script
+    from arrea._model.call import Work
     from arrea._model.plan import Plan
     from arrea._model.step import AttemptId, Effect, Input
-    from arrea._model.task import Command
 
     class Engine(Protocol):
         """What a runtime drives."""
@@ -64,11 +68,9 @@ if TYPE_CHECKING:
         def step(self, now: float, inputs: Sequence[Input]) -> list[Effect]: ...
         def next_due(self) -> float | None: ...
 
-    Script = Mapping[str, "Fate | Sequence[Fate]"] | Callable[[Spawn, int], "Fate"]
 
 __all__ = ["EventLog", "FakeClock", "FakeRuntime", "Fate", "make_plan"]
 
-SIGTERM, SIGKILL = 15, 9
 MOST_TURNS = 1_000_000
 
 
@@ -111,18 +113,24 @@ class FakeClock:
 
 
 class Fate:
-    """What becomes of one process. Times are milliseconds.
+    """What becomes of one start: of a command's process, or of a call. Times are milliseconds.
 
-    starts: until it exists. error: it can't be started; `transient`: only for want of room, worth another try.
-    runs: until it ends by itself, with `exit_code` or by `signal`; None: never. status_lost: nobody learns how.
-    on_term, on_kill: how long it lives on after SIGTERM, SIGKILL; None: it doesn't react at all.
-    drains: how long something it left behind holds its output open after its own end.
+    starts: until the process exists, or the call begins. error: there is no process for it; `transient`: only for
+        want of room, worth another try.
+    runs: until it ends by itself, a process with `exit_code` or by `signal`; None: never. status_lost: nobody learns
+        how. A call with any of these takes the worker process that it runs in along.
+    returns, raises: what comes of a call. dies: its worker process ends "before" it begins, or "after" it ended.
+    on_term, on_kill: how long it lives on after SIGTERM, SIGKILL; None: it doesn't react at all. A coroutine takes
+        `on_term` to end when it is cancelled; a thread never reacts.
+    drains: how long something it left behind holds its output open after its own end; how long it takes to read the
+        value of a call.
     prints: pieces that it writes to stdout, at its start.
-    warnings: the lines of its stderr that warn.
+    warnings: the lines of its stderr that warn; what a call warned of.
     """
 
     __slots__ = (
-        "drains", "error", "on_kill", "on_term", "prints", "runs", "starts", "status", "transient", "warnings",
+        "dies", "drains", "error", "on_kill", "on_term", "prints", "raises", "returns", "runs", "starts", "status",
+        "transient", "warnings",
     )  # fmt: skip
 
     def __init__(
@@ -132,6 +140,9 @@ class Fate:
         exit_code: int = 0,
         signal: int = 0,
         status_lost: bool = False,
+        returns: object = None,
+        raises: BaseException | None = None,
+        dies: str | None = None,
         starts: float = 0.0,
         error: OSError | None = None,
         transient: bool = False,
@@ -142,6 +153,9 @@ class Fate:
         prints: tuple[bytes, ...] = (),
     ) -> None:
         self.runs = runs
+        self.returns = returns
+        self.raises = raises
+        self.dies = dies
         self.prints = prints
         self.drains = drains
         self.status = None if status_lost else exit_code << 8 | signal
@@ -177,28 +191,14 @@ class EventLog:
         return [event.type for event in events]
 
 
-class _Process:
-    """A process that runs; it will end at `ends`, as things stand, and then `seen` and `exit` are told."""
-
-    __slots__ = ("ends", "exit", "fate", "pid", "seen", "started")
-
-    def __init__(self, fate: Fate, pid: int) -> None:
-        self.fate = fate
-        self.pid = pid
-        self.started = 0.0
-        self.ends = float("inf")
-        self.seen: ExitSeen | None = None
-        self.exit: Exited | None = None
-
-
 class _Feeder:
-    """The source of an open batch; gives `size` commands at most each `every` milliseconds."""
+    """The source of an open batch; gives `size` tasks at most each `every` milliseconds."""
 
     __slots__ = ("batch", "busy", "every", "over", "room", "size", "source")
 
-    def __init__(self, source: Iterable[Command], every: float | None, size: int) -> None:
+    def __init__(self, source: Iterable[Work], every: float | None, size: int) -> None:
         self.batch = 0
-        self.source: Iterator[Command] = iter(source)
+        self.source: Iterator[Work] = iter(source)
         self.every = every
         self.size = size
         self.room = 0
@@ -215,13 +215,16 @@ class _Feeder:
 class FakeRuntime:
     """Drives an engine as the real runtime does, on a machine that follows a script.
 
-    script: the fate of each command by its text, or a list of them, one for each start (the last one goes on
-        for all further starts; without any, processes succeed after 10 ms); or a function that is given the
-        `Spawn` and which start of its task this is, from 1, and hands back the `Fate`.
+    script: the fate of each task by its text, or a list of them, one for each start (the last one goes on
+        for all further starts; without any, tasks succeed after 10 ms); or a function that is given the start
+        (`attempt`, `batch_id`, `command`) and which of its task this is, from 1, and hands back the `Fate`.
     answer_after: how long a policy's own function takes to answer; None: for ever; or a function of the `Ask`.
-    engine: what to drive; normally a `Leader` of its own with `max_workers`, and jitter without chance.
+    engine: what to drive; normally a `Leader` of its own with `max_workers` and `max_processes`, and jitter
+        without chance.
+    lag: how long a message takes from the engine to a lane of calls, and back. gathers: for how long a lane keeps to
+        itself what ended well while it has more to run.
 
-    `closes` has the end of each batch that is over, by its number; numbers count from 1.
+    `closes` has the end of each batch that is over, by its number; numbers count from 1. `lanes` has what ran in them.
     """
 
     def __init__(
@@ -229,27 +232,29 @@ class FakeRuntime:
         script: Script | None = None,
         *,
         max_workers: int = 100,
+        max_processes: int = 2,
         answer_after: float | Callable[[Ask], float | None] | None = 0.0,
         clock: FakeClock | None = None,
         engine: Engine | None = None,
+        lag: float = 0.0,
+        gathers: float = 0.0,
     ) -> None:
         self.clock = clock or FakeClock()
         self.log = EventLog()
         self.closes: dict[int, Close] = {}
-        self.engine = engine or Leader(Registry(max_workers), lambda: 0.5)
-        self._fate = script if callable(script) else _by_text(script or {})
+        self.engine = engine or Leader(Registry(max_workers, max_processes), lambda: 0.5)
+        self._agenda = Agenda()
+        fates = Fates(script or {}, Fate())
+        self._processes = Processes(self._agenda, fates)
+        self.lanes = Lanes(self._agenda, fates, lag, gathers)
         self._answer_after = answer_after
         self._plans: list[Plan] = []
         self._outcomes: dict[int, list[Outcome]] = {}
-        self._agenda: list[tuple[float, int, Input | _Feeder]] = []
-        self._orders = 0
-        self._starts: dict[tuple[int, int], int] = {}
-        self._processes: dict[AttemptId, _Process] = {}
         self._feeders: dict[int, _Feeder] = {}
 
     # ── what callers do ───────────────────────────────────────────────────────────────────────────
 
-    def run(self, plan: Plan, source: Iterable[Command] = ()) -> BatchResult:
+    def run(self, plan: Plan, source: Iterable[Work] = ()) -> BatchResult:
         """Runs a plan to its end; `source` feeds an open one."""
         number = self.submit(plan, source)
         for _ in range(MOST_TURNS):
@@ -264,7 +269,7 @@ class FakeRuntime:
     def submit(
         self,
         plan: Plan,
-        source: Iterable[Command] = (),
+        source: Iterable[Work] = (),
         *,
         after: float = 0.0,
         feed_every: float | None = 1.0,
@@ -272,7 +277,7 @@ class FakeRuntime:
     ) -> int:
         """A batch is submitted `after` so many milliseconds; hands back its number.
 
-        An open one is fed from `source`: at most `feed_size` commands each `feed_every` (None: never any).
+        An open one is fed from `source`: at most `feed_size` tasks each `feed_every` (None: never any).
         """
         self._plans.append(plan)
         number = len(self._plans)
@@ -280,11 +285,15 @@ class FakeRuntime:
         if plan.open:
             self._feeders[number] = feeder = _Feeder(source, feed_every, feed_size)
             feeder.batch = number
-        self._plan_ahead(after, Submitted(number, plan))
+        self.tell(Submitted(number, plan), after=after)
         return number
 
     def cancel(self, batch: int, *, hard: bool = False, after: float = 0.0) -> None:
-        self._plan_ahead(after, Cancelled(batch, hard))
+        self.tell(Cancelled(batch, hard), after=after)
+
+    def tell(self, given: Input, *, after: float = 0.0) -> None:
+        """The engine is told something else."""
+        self._agenda.tell(self.clock.now + after, given)
 
     def result(self, batch: int) -> BatchResult:
         """How a batch that is over ended."""
@@ -295,8 +304,8 @@ class FakeRuntime:
 
     @property
     def running(self) -> list[AttemptId]:
-        """The attempts whose process runs, or is being started."""
-        return list(self._processes)
+        """The attempts that run, or are being started."""
+        return [*self._processes.running, *self.lanes.running]
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -308,9 +317,7 @@ class FakeRuntime:
 
     def next_input_at(self) -> float | None:
         """When the machine or a caller has something to say next; None: never."""
-        while self._agenda and not self._valid(self._agenda[0][2]):
-            heappop(self._agenda)
-        return self._agenda[0][0] if self._agenda else None
+        return self._agenda.next_at()
 
     def turn(self, late: float = 0.0) -> bool:
         """Goes on to where something happens, or so much later, and does it. False: nothing ever will."""
@@ -318,133 +325,67 @@ class FakeRuntime:
         if at is None:
             return False
         self.clock.advance(max(0.0, at + late - self.clock.now))
-        effects = self.engine.step(self.clock.now, self._due_inputs())
+        effects = self.engine.step(self.clock.now, self._agenda.due(self.clock.now))
         self.log.observe(effects)
         for effect in effects:
-            self._carry_out(effect)
+            self._carry_out(effect, self.clock.now)
         return True
-
-    def _due_inputs(self) -> list[Input]:
-        inputs: list[Input] = []
-        while self._agenda and self._agenda[0][0] <= self.clock.now:
-            item = heappop(self._agenda)[2]
-            if self._valid(item):
-                inputs.append(self._arrive(item))
-        return inputs
-
-    def _plan_ahead(self, after: float, item: Input | _Feeder) -> None:
-        self._orders += 1
-        heappush(self._agenda, (self.clock.now + after, self._orders, item))
-
-    def _valid(self, item: Input | _Feeder) -> bool:
-        """False for an exit that was to come, had the process not been killed before."""
-        if not isinstance(item, (Exited, ExitSeen)):
-            return True
-        process = self._processes.get(item.attempt)
-        return process is not None and (process.exit is item or process.seen is item)
-
-    def _arrive(self, item: Input | _Feeder) -> Input:
-        if isinstance(item, _Feeder):
-            fed = item.pull()
-            self._feed_soon(item)
-            return fed
-        if isinstance(item, Exited):
-            del self._processes[item.attempt]
-        elif isinstance(item, Spawned):
-            self._begin(self._processes[item.attempt], item.attempt)
-        return item
 
     # ── effects ───────────────────────────────────────────────────────────────────────────────────
 
-    def _carry_out(self, effect: Effect) -> None:
+    def _carry_out(self, effect: Effect, now: float) -> None:
         match effect:
-            case Emit() | Log():
+            case Emit() | Log() | Tally():
                 pass
             case Spawn():
-                self._spawn(effect)
-            case Resolve():
-                self._outcomes[effect.batch].append(effect.outcome)
+                self._processes.spawn(effect, now)
+            case Dispatch():
+                self.lanes.dispatch(effect, now)
+            case Recall():
+                self.lanes.recall(effect.lane, now)
+            case Release():
+                self.lanes.release(effect.lane)
             case Terminate():
-                self._signal(effect.attempt, SIGTERM)
+                self._who_has(effect.attempt).signal(effect.attempt, SIGTERM, now)
             case Kill():
-                self._signal(effect.attempt, SIGKILL)
+                self._who_has(effect.attempt).signal(effect.attempt, SIGKILL, now)
             case Forget():
-                self._forget(effect.attempt)
+                self._who_has(effect.attempt).forget(effect.attempt, now)
+            case _:
+                self._carry_out_for_callers(effect, now)
+
+    def _who_has(self, attempt: AttemptId) -> Processes | Lanes:
+        return self.lanes if attempt in self.lanes else self._processes
+
+    def _carry_out_for_callers(self, effect: Effect, now: float) -> None:
+        match effect:
+            case Resolve():
+                self._outcomes[effect.batch] += effect.outcomes
             case Ask():
-                self._ask(effect)
+                self._ask(effect, now)
             case Want():
                 feeder = self._feeders[effect.batch]
                 feeder.room += effect.count
-                self._feed_soon(feeder)
+                self._feed_soon(feeder, now)
             case Abandon():
                 self._outcomes[effect.batch] += (_never_ran(*task, effect.reason) for task in effect.tasks)
             case Close():
                 self.closes[effect.batch] = effect
 
-    def _spawn(self, spawn: Spawn) -> None:
-        task = spawn.attempt[:2]
-        number = self._starts[task] = self._starts.get(task, 0) + 1
-        fate = self._fate(spawn, number)
-        if fate.error is not None:
-            self._plan_ahead(fate.starts, SpawnFailed(spawn.attempt, fate.error, fate.transient))
-            return
-        self._processes[spawn.attempt] = _Process(fate, 1000 + self._orders)
-        self._plan_ahead(fate.starts, Spawned(spawn.attempt))
-
-    def _begin(self, process: _Process, attempt: AttemptId) -> None:
-        process.started = self.clock.now
-        fate = process.fate
-        for piece in fate.prints:
-            self._plan_ahead(0.0, Printed(attempt, "stdout", piece))
-        if fate.runs is not None:
-            self._end(process, attempt, fate.runs, fate.status)
-
-    def _end(
-        self, process: _Process, attempt: AttemptId, after: float, status: int | None, forgotten: bool = False
-    ) -> None:
-        """The process ends after so long; its output once it was drained, unless it is forgotten."""
-        process.ends = self.clock.now + after
-        duration = process.ends - process.started
-        warnings = process.fate.warnings if status == 0 else ()
-        ending = Ending(process.pid, status, duration, warnings=warnings, forgotten=forgotten)
-        process.seen, process.exit = ExitSeen(attempt), Exited(attempt, ending)
-        drains = 0.0 if forgotten else process.fate.drains
-        if drains:
-            self._plan_ahead(after, process.seen)
-        self._plan_ahead(after + drains, process.exit)
-
-    def _signal(self, attempt: AttemptId, number: int) -> None:
-        process = self._processes.get(attempt)
-        if process is None:
-            return  # its exit is among the inputs of the next turn
-        after = process.fate.on_term if number == SIGTERM else process.fate.on_kill
-        if after is not None and self.clock.now + after < process.ends:
-            self._end(process, attempt, after, number)
-
-    def _forget(self, attempt: AttemptId) -> None:
-        process = self._processes.get(attempt)
-        if process is not None:
-            self._end(process, attempt, 0.0, None, forgotten=True)
-
-    def _ask(self, ask: Ask) -> None:
+    def _ask(self, ask: Ask, now: float) -> None:
         after = self._answer_after(ask) if callable(self._answer_after) else self._answer_after
         if after is not None:
-            self._plan_ahead(after, _answer(ask))
+            self._agenda.plan(now + after, lambda _: (_answer(ask),))
 
-    def _feed_soon(self, feeder: _Feeder) -> None:
+    def _feed_soon(self, feeder: _Feeder, now: float) -> None:
         if feeder.every is not None and feeder.room > 0 and not (feeder.busy or feeder.over):
             feeder.busy = True
-            self._plan_ahead(feeder.every, feeder)
+            self._agenda.plan(now + feeder.every, lambda at: self._feed(feeder, at))
 
-
-def _by_text(script: Mapping[str, Fate | Sequence[Fate]]) -> Callable[[Spawn, int], Fate]:
-    success = Fate()
-
-    def fate(spawn: Spawn, number: int) -> Fate:
-        fates = script.get(spawn.command.text, success)
-        return fates if isinstance(fates, Fate) else fates[min(number, len(fates)) - 1]
-
-    return fate
+    def _feed(self, feeder: _Feeder, at: float) -> Sequence[Input]:
+        fed = feeder.pull()
+        self._feed_soon(feeder, at)
+        return (fed,)
 
 
 def _answer(ask: Ask) -> Answered:
@@ -454,6 +395,6 @@ def _answer(ask: Ask) -> Answered:
         return Answered(ask.attempt, None, error, f"{type(error).__name__}: {error}")
 
 
-def _never_ran(index: int, command: Command, reason: str) -> Outcome:
-    error = not_started(describe(index, command.name), reason)
-    return Outcome(index, command, error, None, 0, 0.0, None, 0.0)
+def _never_ran(index: int, work: Work, reason: str) -> Outcome:
+    error = not_started(describe(index, work.name), reason)
+    return Outcome(index, work, error, None, 0, 0.0, None, 0.0)

@@ -87,7 +87,8 @@ async def cancelling(engine):
     return gaps
 
 async def main():
-    async with arrea.Engine(kill_grace=300) as engine:
+    # The window is large, so that a stream runs far ahead of its reader.
+    async with arrea.Engine(kill_grace=300, max_commands_per_batch=25_000) as engine:
         await engine.execute_async("true")
         for case in (
             five_hundred_commands, five_hundred_from_a_source, ready_results, ready_results_at_once,

@@ -9,16 +9,17 @@ from typing import Any
 
 from arrea._engine.leader import Leader
 from arrea._engine.registry import Registry
+from arrea._model.ending import Ending
 from arrea._model.errors import InvalidCommand
 from arrea._model.plan import Plan
 from arrea._model.policy import Policy
-from arrea._model.result import Ending
 from arrea._model.step import (
     Abandon,
     Answered,
     Ask,
     Cancelled,
     Close,
+    Dispatch,
     Effect,
     Emit,
     Exited,
@@ -26,10 +27,13 @@ from arrea._model.step import (
     Fed,
     Input,
     Log,
+    Recall,
+    Release,
     Resolve,
     Spawned,
     SpawnFailed,
     Submitted,
+    Tally,
     Want,
 )
 from arrea._model.task import Command, Settings, Variables
@@ -53,27 +57,39 @@ class Bench:
         self.log.observe(effects)
         for effect in effects:
             if isinstance(effect, Resolve):
-                self.outcomes[effect.outcome.index] = effect.outcome
+                self.outcomes.update((outcome.index, outcome) for outcome in effect.outcomes)
             elif isinstance(effect, Ask):
                 self.asks.append(effect)
-        return [told(effect) for effect in effects if not isinstance(effect, Emit)]
+        return [line for effect in effects if not isinstance(effect, (Emit, Tally)) for line in told(effect)]
 
     def rebuild(self) -> None:
         self.leader = Leader(self.leader.registry, lambda: 0.5)
 
 
-def told(effect: Effect) -> str:
+def told(effect: Effect) -> list[str]:
+    """In short words; one for each outcome, and for each call that is given to a lane."""
     match effect:
-        case Resolve(outcome=end):
-            return f"{_where(effect.batch)}{end.index} {end.error.code if end.error else 'succeeds'}"
+        case Resolve():
+            ends = effect.outcomes
+            return [
+                f"{_where(effect.batch)}{end.index} {end.error.code if end.error else 'succeeds'}"
+                for end in ends
+            ]
+        case Dispatch():
+            return [f"lane {effect.lane}: {' '.join(name(attempt) for attempt, _ in effect.calls)}"]
+        case Recall() | Release():
+            return [f"{type(effect).__name__.lower()} lane {effect.lane}"]
+    return [_told(effect)]
+
+
+def _told(effect: Effect) -> str:
+    match effect:
         case Abandon():
             return f"abandon {_where(effect.batch)}{','.join(str(index) for index, _ in effect.tasks)}"
         case Close():
             return f"close {effect.batch}: {effect.stopped_by or 'all done'}"
         case Want():
             return f"want {effect.count}"
-        case Emit():
-            return effect.type
         case Log():
             return f"log {', '.join(effect.lines)}"
     return f"{type(effect).__name__.lower()} {name(effect.attempt)}"

@@ -202,13 +202,13 @@ def test_timers_of_what_is_over_do_not_pile_up() -> None:
     bench.step(0, submit(1000, timeout=60_000))
     for index in range(1000):
         run_through(bench, index, f"{index}/1")
-        assert len(bench.leader._timers) <= 70
+        assert len(bench.leader.timers) <= 70
 
 
 def test_many_that_wait_are_not_looked_through_at_every_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(max_workers=1)
     sweeps = []
-    sweep = bench.leader._timers._all
+    sweep = bench.leader.timers._all
     monkeypatch.setattr(Timers, "_all", lambda self: sweeps.append(1) or sweep())
     bench.step(0, submit(2000, on_error="retry", retry_delay=1_000_000))
     for index in range(2000):

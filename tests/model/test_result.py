@@ -9,7 +9,7 @@ import pytest
 
 import arrea
 from arrea import policies
-from arrea._model.result import Ending
+from arrea._model.ending import Ending
 
 FAILING = ["echo a", "echo oops >&2; exit 3", "kill -SEGV $$", "echo d"]
 

@@ -8,10 +8,11 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from arrea._model.call import Call, Target, Work
 from arrea._model.errors import InvalidCommand
 from arrea._model.plan import Plan
 from arrea._model.policy import Policy
-from arrea._model.task import Command, Settings, Variables
+from arrea._model.task import COMMAND, COROUTINE, PROCESS, THREAD, Command, Settings, Variables
 from arrea.testing import Fate
 
 
@@ -23,7 +24,10 @@ def _short(self: Any) -> str:
 
 
 class Start(NamedTuple):
-    """What becomes of one start of a task; see `arrea.testing.Fate`. fails: "", "permanent", "transient"."""
+    """What becomes of one start of a task; see `arrea.testing.Fate`. fails: "", "permanent", "transient".
+
+    A call with the exit code 1 raises; any other, a signal or a lost status are those of its process.
+    """
 
     runs: float | None = 1
     exit_code: int = 0
@@ -35,6 +39,7 @@ class Start(NamedTuple):
     on_kill: float | None = 0
     drains: float = 0
     warns: bool = False
+    dies: str = ""
 
     __repr__ = _short
 
@@ -85,18 +90,22 @@ class Rules(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A task: its starts (the last one goes on), its timeout, and rules of its own if it has any."""
+    """A task: its starts (the last one goes on), its timeout, rules of its own if it has any, and where it runs."""
 
     starts: tuple[Start, ...] = (Start(),)
     timeout: float | None = None
     refused: bool = False
     rules: Rules | None = None
+    kind: str = COMMAND
 
     __repr__ = _short
 
 
 class Lot(NamedTuple):
-    """A batch. window: None for a list; else it is fed, `feed_size` at a time, each `feed_every` (None: never)."""
+    """A batch. window: None for a list; else it is fed, `feed_size` at a time, each `feed_every` (None: never).
+
+    in_order: what comes behind a failure needn't start.
+    """
 
     jobs: tuple[Job, ...]
     at: float = 0
@@ -107,6 +116,7 @@ class Lot(NamedTuple):
     window: int | None = None
     feed_every: float | None = 1
     feed_size: int = 500
+    in_order: bool = False
 
     __repr__ = _short
 
@@ -119,8 +129,21 @@ class Cancel(NamedTuple):
     __repr__ = _short
 
 
+class Resize(NamedTuple):
+    """The engine's limits become others."""
+
+    at: float
+    max_workers: int = 1
+    max_processes: int = 1
+
+    __repr__ = _short
+
+
 class Scenario(NamedTuple):
-    """noise: the seed of all that disturbs. doubles, lates, rebuilds: how likely each is, per turn."""
+    """noise: the seed of all that disturbs. doubles, lates, rebuilds: how likely each is, per turn.
+
+    lag, gathers: of lanes, see `arrea.testing.FakeRuntime`.
+    """
 
     lots: tuple[Lot, ...]
     max_workers: int = 1
@@ -129,6 +152,10 @@ class Scenario(NamedTuple):
     doubles: float = 0.0
     lates: float = 0.0
     rebuilds: float = 0.0
+    max_processes: int = 1
+    lag: float = 0.0
+    gathers: float = 0.0
+    resizes: tuple[Resize, ...] = ()
 
     __repr__ = _short
 
@@ -142,10 +169,11 @@ ERRORS = {
 }
 
 
-def make_fate(start: Start) -> Fate:
+def make_fate(start: Start, kind: str) -> Fate:
+    raises = kind != COMMAND and start.exit_code == 1
     return Fate(
         runs=start.runs,
-        exit_code=start.exit_code,
+        exit_code=0 if raises else start.exit_code,
         signal=start.signal,
         status_lost=start.lost,
         starts=start.starts,
@@ -154,6 +182,8 @@ def make_fate(start: Start) -> Fate:
         on_term=start.on_term,
         on_kill=start.on_kill,
         drains=start.drains,
+        raises=ValueError("scripted") if raises else None,
+        dies=start.dies or None,
         warnings=("warning: scripted",) if start.warns else (),
         prints=(b"a line\n",) * (start.exit_code % 3),
     )
@@ -163,20 +193,21 @@ def make_policy(rules: Rules) -> Policy:
     return Policy(timeout=None, **rules._asdict())
 
 
-def make_plan(lot: Lot, commands: list[Command], policy: Policy) -> Plan:
+def make_plan(lot: Lot, works: list[Work], policy: Policy) -> Plan:
     return Plan(
         "sim",
-        commands if lot.window is None else [],
+        works if lot.window is None else [],
         workers=lot.workers,
         policy=policy,
         deadline_ms=lot.deadline,
         kill_grace_ms=lot.grace,
         open=lot.window is not None,
+        in_order=lot.in_order,
         window=lot.window or 500,
     )
 
 
-def make_command(index: int, job: Job, policy: Policy) -> Command:
+def make_work(index: int, job: Job, policy: Policy) -> Work:
     settings = Settings(
         policy=policy if job.rules is None else make_policy(job.rules),
         timeout_ms=job.timeout,
@@ -186,6 +217,8 @@ def make_command(index: int, job: Job, policy: Policy) -> Command:
         max_output_bytes=None,
         inherit_output=False,
     )
+    if job.kind != COMMAND:
+        return Call(Target(job.kind, f"job {index}", settings), ())
     refusal = InvalidCommand(f"task {index}", "scripted") if job.refused else None
     return Command(f"job {index}", ("job",), settings, refusal=refusal)
 
@@ -193,6 +226,14 @@ def make_command(index: int, job: Job, policy: Policy) -> Command:
 # ── random scenarios ──────────────────────────────────────────────────────────────────────────────
 
 TIMES = (0, 0, 1, 1, 2, 3, 5, 8, 10, 20)
+SHORT_TIMES = (0, 0, 0.1, 0.1, 0.5, 0.5, 1, 2, 5, 10, 20, 30)
+KINDS = (
+    *(lambda chance: COMMAND,) * 3,
+    *(lambda chance: PROCESS,) * 4,
+    lambda chance: THREAD,
+    lambda chance: COROUTINE,
+    *(lambda chance: _pick(chance, (COMMAND, PROCESS, PROCESS, THREAD, COROUTINE)),) * 3,
+)
 PLAIN_ANSWERS = ("retry", "retry", "retry", "stop", "continue", "nonsense", "number", "raise")
 RETRY_ON = (
     *(None,) * 8,
@@ -222,6 +263,10 @@ def random_scenario(source: random.Random) -> Scenario:
         doubles=_pick(chance, (0.0, 0.1, 0.3)),
         lates=_pick(chance, (0.0, 0.0, 0.2)),
         rebuilds=_pick(chance, (0.0, 0.05, 0.3)),
+        max_processes=_pick(chance, (1, 1, 2, 3)),
+        lag=_pick(chance, (0, 0, 0, 0.1, 1, 3)),
+        gathers=_pick(chance, (0, 0, 0, 1, 5)),
+        resizes=tuple(_resize(chance) for _ in range(_pick(chance, (0, 0, 0, 0, 0, 1, 2)))),
     )
 
 
@@ -236,11 +281,16 @@ def _cancels(chance: Callable[[], float], lots: int) -> tuple[Cancel, ...]:
     )
 
 
+def _resize(chance: Callable[[], float]) -> Resize:
+    return Resize(_pick(chance, (*TIMES, 30)), _pick(chance, (1, 2, 3, 4)), _pick(chance, (1, 2, 3)))
+
+
 def _lot(chance: Callable[[], float]) -> Lot:
     rules = _rules(chance)
     fed = chance() < 0.25
+    kind = _pick(chance, KINDS)
     return Lot(
-        tuple(_job(chance) for _ in range(_pick(chance, (0, 1, 2, 3, 3, 4, 5, 6)))),
+        _jobs(chance, kind),
         at=_pick(chance, TIMES),
         workers=_pick(chance, (1, 2, 3, 4)),
         rules=rules,
@@ -249,19 +299,35 @@ def _lot(chance: Callable[[], float]) -> Lot:
         window=_pick(chance, (1, 2, 3, 500)) if fed else None,
         feed_every=_pick(chance, (0, 1, 1, 2, 5, 10, 20, None)) if fed else 1,
         feed_size=_pick(chance, (1, 2, 500)) if fed else 500,
+        in_order=chance() < 0.1,
     )
 
 
-def _job(chance: Callable[[], float]) -> Job:
+def _jobs(chance: Callable[[], float], kind: Callable[[Callable[[], float]], str]) -> tuple[Job, ...]:
+    """Of calls there are more, so that many are sent ahead; and then most of them go well."""
+    count = _pick(chance, (0, 1, 2, 3, 3, 4, 5, 6))
+    jobs = [_job(chance, kind(chance)) for _ in range(count)]
+    if kind(chance) == PROCESS and chance() < 0.4:
+        jobs += (_short_job(chance, kind(chance)) for _ in range(_pick(chance, (3, 6, 12, 20))))
+        jobs.sort(key=lambda _: chance())
+    return tuple(jobs)
+
+
+def _short_job(chance: Callable[[], float], kind: str) -> Job:
+    return Job((Start(runs=_pick(chance, SHORT_TIMES)),), kind=kind)
+
+
+def _job(chance: Callable[[], float], kind: str) -> Job:
     return Job(
-        tuple(_start(chance) for _ in range(_pick(chance, (1, 1, 2, 3)))),
+        tuple(_start(chance, kind) for _ in range(_pick(chance, (1, 1, 2, 3)))),
         timeout=_pick(chance, (None, None, 1, 2, 3, 5, 10, 20)),
-        refused=chance() < 0.04,
+        refused=chance() < 0.04 and kind == COMMAND,
         rules=_rules(chance) if chance() < 0.1 else None,
+        kind=kind,
     )
 
 
-def _start(chance: Callable[[], float]) -> Start:
+def _start(chance: Callable[[], float], kind: str) -> Start:
     starts = _pick(chance, (0, 0, 0, 0, 1, 5))
     if chance() < 0.12:
         return Start(starts=starts, fails=_pick(chance, ("permanent", "transient", "transient")))
@@ -276,6 +342,7 @@ def _start(chance: Callable[[], float]) -> Start:
         on_kill=None if chance() < 0.05 else _pick(chance, (0, 0, 1)),
         drains=_pick(chance, (0, 0, 0, 1, 5, 250)),
         warns=ends == "warns",
+        dies=_pick(chance, ("before", "after")) if kind == PROCESS and chance() < 0.06 else "",
     )
 
 

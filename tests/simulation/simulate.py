@@ -7,45 +7,51 @@ from collections.abc import Callable, Sequence
 
 from arrea._engine.leader import Leader
 from arrea._engine.registry import Registry
-from arrea._model.errors import TaskError
-from arrea._model.result import Ending
+from arrea._fake.fates import Launch
 from arrea._model.step import (
     Answered,
     Ask,
+    Begun,
     Effect,
-    Emit,
     Exited,
     ExitSeen,
     Fed,
+    Heard,
     Input,
-    Resolve,
-    Spawn,
+    LaneFailed,
+    LaneLost,
+    Recalled,
+    Resized,
+    Returned,
     Spawned,
     SpawnFailed,
 )
 from arrea.testing import FakeRuntime, Fate
 from tests.simulation.invariants import Violation, Watch, check
-from tests.simulation.scenario import (
-    Scenario,
-    make_command,
-    make_fate,
-    make_plan,
-    make_policy,
-)
+from tests.simulation.scenario import Scenario, make_fate, make_plan, make_policy, make_work
+from tests.simulation.tracing import Trace
 
 MOST_TURNS = 20_000
 SUCCESS = Fate()
+# What one lane tells comes in order, and so does what a caller feeds.
+OF_LANES = (Begun, Returned, Recalled, LaneLost, LaneFailed, ExitSeen)
+IN_ORDER = (Fed, *OF_LANES)
 
 
 class NoisyEngine:
-    """A leader whose inputs come shuffled, late ones again, and which is made anew from its registry at times."""
+    """A leader whose inputs come shuffled, late ones again, and which is made anew from its registry at times.
 
-    def __init__(self, scenario: Scenario, source: random.Random) -> None:
+    deaf: how likely it is, per turn, that nobody listens.
+    """
+
+    def __init__(self, scenario: Scenario, source: random.Random, deaf: float = 0.0) -> None:
         self._scenario = scenario
         self._random = source
         self._chance = random.Random(scenario.noise).random
-        self.leader = Leader(Registry(scenario.max_workers), self._chance)
-        self.watch = Watch()
+        self._deaf = deaf
+        self._ears = random.Random(scenario.noise)
+        self.leader = Leader(Registry(scenario.max_workers, scenario.max_processes), self._chance)
+        self.watch = Watch(scenario.max_workers, scenario.max_processes)
         self.observe: Callable[[Sequence[Effect]], object] = bool
         self._past: list[Input] = []
 
@@ -53,8 +59,11 @@ class NoisyEngine:
         if self._random.random() < self._scenario.rebuilds:
             self.leader = Leader(self.leader.registry, self._chance)
         disturbed = self._disturb(list(inputs))
+        if self._deaf:
+            disturbed.append(Heard(self._ears.random() >= self._deaf))
         effects = self.leader.step(now, disturbed)
-        self.watch.after_step(now, disturbed, effects, self.leader)
+        if not self._deaf:
+            self.watch.after_step(now, disturbed, effects, self.leader)
         self.observe(effects)
         return effects
 
@@ -70,15 +79,14 @@ class NoisyEngine:
         return inputs
 
     def _shuffled(self, inputs: list[Input]) -> list[Input]:
-        """In any order; but callers feed each batch in order."""
-        feeds = iter([given for given in inputs if isinstance(given, Fed)])
+        ordered = iter([given for given in inputs if isinstance(given, IN_ORDER)])
         self._random.shuffle(inputs)
-        return [next(feeds) if isinstance(given, Fed) else given for given in inputs]
+        return [next(ordered) if isinstance(given, IN_ORDER) else given for given in inputs]
 
 
 def _may_come_again(given: Input) -> bool:
     # A start that failed for want of room is tried again under the same id: its failure is told once.
-    return isinstance(given, (Spawned, ExitSeen, Exited, Answered)) or (
+    return isinstance(given, (Spawned, Exited, Answered, *OF_LANES)) or (
         isinstance(given, SpawnFailed) and not given.transient
     )
 
@@ -86,39 +94,51 @@ def _may_come_again(given: Input) -> bool:
 class Simulation:
     """One run of a scenario."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, deaf: float = 0.0) -> None:
         self.scenario = scenario
         self._random = random.Random(scenario.noise)
-        self.engine = NoisyEngine(scenario, self._random)
+        self._deaf = deaf
+        self.engine = NoisyEngine(scenario, self._random, deaf)
         self._fates = {
-            (number, index): [make_fate(start) for start in job.starts]
+            (number, index): [make_fate(start, job.kind) for start in job.starts]
             for number, lot in enumerate(scenario.lots, 1)
             for index, job in enumerate(lot.jobs)
         }
-        self.runtime = FakeRuntime(self._fate, engine=self.engine, answer_after=_answer_after)
+        self.runtime = FakeRuntime(
+            self._fate,
+            engine=self.engine,
+            answer_after=_answer_after,
+            lag=scenario.lag,
+            gathers=scenario.gathers,
+        )
         self._submit()
 
     def run(self) -> None:
         """To the end, and whatever would go on for ever is cancelled; raises `Violation`."""
         for _ in range(MOST_TURNS):
             if not self.runtime.turn(self._lateness()) and not self._cancel_the_endless():
-                self.engine.watch.at_end(self.engine.leader)
+                self._check_end()
                 return
         raise Violation(f"no end after {MOST_TURNS} turns, at {self.runtime.clock.now} ms")
+
+    def _check_end(self) -> None:
+        if not self._deaf:
+            self.engine.watch.at_end(self.engine.leader)
+            self.engine.watch.check_truth(self.runtime.lanes.began)
 
     def _submit(self) -> None:
         for lot in self.scenario.lots:
             policy = make_policy(lot.rules)
-            commands = [make_command(index, job, policy) for index, job in enumerate(lot.jobs)]
-            plan = make_plan(lot, commands, policy)
-            self.runtime.submit(
-                plan, commands, after=lot.at, feed_every=lot.feed_every, feed_size=lot.feed_size
-            )
+            works = [make_work(index, job, policy) for index, job in enumerate(lot.jobs)]
+            plan = make_plan(lot, works, policy)
+            self.runtime.submit(plan, works, after=lot.at, feed_every=lot.feed_every, feed_size=lot.feed_size)
         for cancel in self.scenario.cancels:
             self.runtime.cancel(cancel.lot + 1, hard=cancel.hard, after=cancel.at)
+        for resize in self.scenario.resizes:
+            self.runtime.tell(Resized(resize.max_workers, resize.max_processes), after=resize.at)
 
-    def _fate(self, spawn: Spawn, number: int) -> Fate:
-        fates = self._fates[spawn.attempt[0], spawn.attempt[1]]
+    def _fate(self, launch: Launch, number: int) -> Fate:
+        fates = self._fates[launch.attempt[:2]]
         return fates[min(number, len(fates)) - 1] if fates else SUCCESS
 
     def _lateness(self) -> float:
@@ -131,7 +151,7 @@ class Simulation:
         endless = {attempt[0] for attempt in self.runtime.running}
         endless |= {number for number in left if self.scenario.lots[number - 1].feed_every is None}
         check(not left or endless, "stuck: batches", left)
-        for number in endless:
+        for number in sorted(endless):
             self.runtime.cancel(number, hard=self._random.random() < 0.5)
         return bool(endless & set(left))
 
@@ -146,60 +166,40 @@ def simulate(scenario: Scenario) -> None:
     Simulation(scenario).run()
 
 
-def simulate_twice(scenario: Scenario) -> None:
-    """Runs it, and checks that rebuilds change nothing."""
+def simulate_in_all_ways(scenario: Scenario) -> None:
+    """Runs it, and checks that neither rebuilds nor listeners change anything."""
     simulate(scenario)
     check_rebuilds(scenario)
+    check_listeners(scenario)
 
 
-def trace(scenario: Scenario) -> list[object]:
+def trace(scenario: Scenario, deaf: float = 0.0) -> Trace:
     """Everything that the engine said, as plain values."""
-    simulation = Simulation(scenario)
-    told: list[object] = []
-    simulation.engine.observe = lambda effects: told.extend(map(plain, effects))
+    simulation = Simulation(scenario, deaf)
+    told = Trace()
+    simulation.engine.observe = told.add
     simulation.run()
     return told
 
 
-def plain(effect: Effect) -> tuple[object, ...]:
-    """An effect by its structure."""
-    match effect:
-        case Emit():
-            fields = {name: _plain_field(value) for name, value in effect.fields.items()}
-            return ("Emit", effect.type, effect.batch, effect.index, effect.at, effect.sequence, fields)
-        case Resolve():
-            end = effect.outcome
-            return (
-                "Resolve",
-                effect.batch,
-                end.index,
-                str(end.error),
-                end.attempts,
-                end.queued_ms,
-                end.ended_at,
-            )
-        case Ask():
-            return ("Ask", effect.attempt)
-        case Spawn():
-            return ("Spawn", effect.attempt, effect.slot)
-    return (type(effect).__name__, *(_plain_value(getattr(effect, name)) for name in effect.__slots__))
-
-
-def _plain_field(value: object) -> object:
-    """Errors by their text; endings are the same objects in both runs only by chance."""
-    return (
-        str(value) if isinstance(value, TaskError) else value.status if isinstance(value, Ending) else value
-    )
-
-
-def _plain_value(value: object) -> object:
-    return [index for index, _ in value] if isinstance(value, list) else value
-
-
 def check_rebuilds(scenario: Scenario) -> None:
     """An engine that is made anew before each step says exactly what one says that never is."""
-    never = trace(scenario._replace(rebuilds=0.0))
-    always = trace(scenario._replace(rebuilds=1.0))
-    for number, (one, other) in enumerate(zip(never, always, strict=False)):
-        check(one == other, f"a rebuild changes effect {number}:", one, "became", other)
-    check(len(never) == len(always), "a rebuild changes how much is said")
+    never = trace(scenario._replace(rebuilds=0.0)).all
+    always = trace(scenario._replace(rebuilds=1.0)).all
+    _check_same(never, always, "a rebuild")
+
+
+def check_listeners(scenario: Scenario) -> None:
+    """An engine that nobody listens to, or only at times, does the same, and numbers what it would tell the same."""
+    heard = trace(scenario)
+    for deaf in (0.5, 1.0):
+        unheard = trace(scenario, deaf)
+        _check_same(heard.deeds, unheard.deeds, "a listener")
+        for key, event in unheard.events.items():
+            check(event == heard.events.get(key), "unheard:", event, "became", heard.events.get(key))
+
+
+def _check_same(told: list[object], other: list[object], cause: str) -> None:
+    for number, (one, another) in enumerate(zip(told, other, strict=False)):
+        check(one == another, f"{cause} changes effect {number}:", one, "became", another)
+    check(len(told) == len(other), f"{cause} changes how much is said")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from tests.simulation.invariants import Violation
 from tests.simulation.scenario import Scenario, scenario_of
 from tests.simulation.shrink import failure, shrink
-from tests.simulation.simulate import simulate, simulate_twice
+from tests.simulation.simulate import simulate, simulate_in_all_ways
 
 TWICE_EACH = 16
 REPORT_EACH_S = 60.0
@@ -38,7 +38,7 @@ def soak(minutes: float, seed: int) -> int:
         if now - reported >= REPORT_EACH_S:
             reported = now
             _report(scenarios, batches, now - began)
-        run = simulate_twice if scenarios % TWICE_EACH == 0 else simulate
+        run = simulate_in_all_ways if scenarios % TWICE_EACH == 0 else simulate
         scenario = scenario_of(seed + scenarios)
         signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
         if (error := failure(run, scenario)) is not None:

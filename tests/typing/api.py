@@ -31,13 +31,13 @@ def one() -> None:
     assert_type(result.success, bool)
     assert_type(result.error, TaskError | None)
     assert_type(result.failures, list[TaskError])
-    assert_type(result.data, Output | None)
-    assert_type(result.unwrap(), Output)
-    assert_type(result.unwrap().stdout, str)
-    assert_type(result.unwrap().stderr_bytes, bytes)
-    assert_type(result.unwrap().exit_code, int | None)
-    assert_type(result.unwrap().signal_name, str | None)
-    assert_type(result.unwrap().stdout_chunks(), Iterator[bytes])
+    output: Output = result.data  # of a command; of a function what it returned
+    assert_type(result.unwrap(), Any)
+    assert_type(output.stdout, str)
+    assert_type(output.stderr_bytes, bytes)
+    assert_type(output.exit_code, int | None)
+    assert_type(output.signal_name, str | None)
+    assert_type(output.stdout_chunks(), Iterator[bytes])
     assert_type(result.started_at, datetime.datetime | None)
     assert_type(result.warnings, tuple[str, ...])
     assert_type(result.usage, Usage | None)
@@ -56,12 +56,12 @@ def all_kinds_of_commands() -> None:
     arrea.run(["git", word] for word in words)
     arrea.run(("echo a", "echo b"))
     arrea.run([])
+    arrea.run([lambda: 5, "echo a", arrea.Task(divmod, 7, 2), dict])
 
 
 def wrong_commands() -> None:
     arrea.execute(5)  # type: ignore[arg-type]
     arrea.execute(None)  # type: ignore[arg-type]
-    arrea.execute(lambda: 5)  # type: ignore[arg-type]
     arrea.execute(["echo", 5])  # type: ignore[list-item]
     arrea.run([5])  # type: ignore[list-item]
     arrea.run(None)  # type: ignore[arg-type]
@@ -94,8 +94,8 @@ def batches() -> None:
     assert_type(results.results, list[Result])
     assert_type(results.failures, list[Result])
     assert_type(results.not_started, list[Result])
-    assert_type(results.data, list[Output | None])
-    assert_type(results.unwrap(), list[Output])
+    assert_type(results.data, list[Any])
+    assert_type(results.unwrap(), list[Any])
     assert_type(results.stats.failed, int)
     assert_type(results.stats.duration_ms, float)
     assert_type(results.stopped_by, str | None)

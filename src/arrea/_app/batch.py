@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from typing import Self
 
     from arrea._app.feed import Feed
+    from arrea._model.call import Home
     from arrea._model.duration import Duration
+    from arrea._model.ending import Outcome
     from arrea._model.plan import Plan
-    from arrea._model.task import Command
     from arrea._runtime.outflow import Outflow
     from arrea._runtime.reactor import Reactor
 
@@ -49,14 +50,20 @@ class Batch:
         reactor: Reactor,
         feed: Feed | None = None,
         outflow: Outflow | None = None,
+        home: Home | None = None,
     ) -> None:
+        self.home = home
         self.id = plan.batch_id
         self._plan = plan
         self._feed = feed
         self._feeds_itself = False
         self._pulling = threading.Lock()
+        # How many outcomes their reader took, and how far the source may run ahead of that; None: to its end.
+        self.taken = 0
+        self.ahead: int | None = None
         self._outflow = outflow
-        self._inbox = Inbox(self.id, epoch_ms) if outflow is None else Relay(self.id, epoch_ms, outflow)
+        self._epoch_ms = epoch_ms
+        self._inbox = Inbox(self.id) if outflow is None else Relay(self.id, outflow)
         self._pid = os.getpid()
         self._reactor = reactor
         self._number = next(reactor.numbers)
@@ -159,20 +166,42 @@ class Batch:
         """Results as they finish, those that came before included."""
         seen = 0
         while self._await(seen, None):
-            result = self._inbox.arrived[seen]
+            outcome = self._inbox.arrived[seen]
             seen += 1
-            if result is not None:
-                yield result
+            if outcome is not None:
+                yield self.result_of(outcome)
         self._raise_problems()
 
-    def _take(self, seen: int) -> Result | None:
-        """The result after the first `seen`, kept no longer; None when there are no more."""
+    def result_of(self, outcome: Outcome) -> Result:
+        """As callers get it."""
+        return Result(self.id, outcome, self._epoch_ms)
+
+    def _take(self, seen: int) -> Outcome | None:
+        """The outcome after the first `seen`, kept no longer; None when there are no more."""
         if not self._await(seen, None):
             self._raise_problems()
             return None
         arrived = self._inbox.arrived
-        result, arrived[seen] = arrived[seen], None
-        return result
+        outcome, arrived[seen] = arrived[seen], None
+        self.took()
+        return outcome
+
+    def took(self) -> None:
+        """One more was taken by whoever reads: a source that was held back for that goes on."""
+        self.taken += 1
+        if self.ahead is not None and self._feed is not None and self._feed.pulled - self.taken + 1 == self.ahead:
+            self._inbox.flush()
+
+    def _take_all(self, seen: int) -> list[Outcome]:
+        """All outcomes after the first `seen`, kept no longer; none when there are no more."""
+        if not self._await(seen, None):
+            self._raise_problems()
+            return []
+        arrived = self._inbox.arrived
+        until = len(arrived)
+        taken = [outcome for outcome in arrived[seen:until] if outcome is not None]
+        arrived[seen:until] = [None] * (until - seen)
+        return taken
 
     def _end(self) -> None:
         """Cancels the batch and waits until nothing of it is left: `kill_grace` and a second at most.
@@ -192,6 +221,11 @@ class Batch:
     def _wait_for_end(self, seconds: float) -> None:
         if not self._reactor.is_own_thread:
             self._inbox.bell.wait_for(lambda: self.done, time.monotonic() + seconds)
+
+    @property
+    def window(self) -> int:
+        """How many may be held waiting."""
+        return self._plan.window + self._plan.workers
 
     @property
     def ends_within_s(self) -> float:
@@ -261,7 +295,7 @@ class Batch:
     def _break_off(self, feed: Feed, error: BaseException) -> None:
         """The source raised: no more comes. What runs finishes, unless it was an interrupt, which ends the batch."""
         feed.fail(error)
-        self._hand_on([], feed)
+        self._hand_on(feed)
         if not isinstance(error, Exception):
             self.cancel()
 
@@ -272,7 +306,18 @@ class Batch:
 
     @property
     def _wants_feeding(self) -> bool:
-        return self._inbox.room > 0 and self._feed is not None and self._feed.open
+        return self._feed is not None and self._feed.open and self._room > 0
+
+    @property
+    def _room(self) -> int:
+        """How many more the source may give."""
+        feed, room = self._feed, self._inbox.room
+        assert feed is not None
+        if self.ahead is not None:
+            room = min(room, self.ahead + self.taken - feed.pulled)
+        if feed.large:
+            room = min(room, 2 * self._plan.workers + self.arrived - feed.pulled)
+        return room
 
     def _feed_once(self) -> None:
         feed = self._feed
@@ -280,14 +325,19 @@ class Batch:
         if not self._pulling.acquire(blocking=False):
             return  # another thread does, and a generator can't be asked twice at once
         try:
-            self._hand_on(feed.pull(self._inbox.room), feed)
+            self._inbox.used(feed.pull(self._room, self._hold))
+            self._hand_on(feed)
         finally:
             self._pulling.release()
             self._inbox.bell.ring()
 
-    def _hand_on(self, commands: list[Command], feed: Feed) -> None:
-        self._inbox.used(len(commands))
-        self._reactor.feed(self._number, commands, last=not feed.open)
+    def _hold(self) -> None:
+        """The source may be long in giving the next one: what it gave before shall not wait for that."""
+        assert self._feed is not None
+        self._reactor.look_for(self._number, self._feed)
+
+    def _hand_on(self, feed: Feed) -> None:
+        self._reactor.feed(self._number, feed.take(), last=not feed.open)
 
     def _has_more(self, seen: int) -> bool:
         """Whether there is a result after the first `seen`, or will never be one."""
@@ -312,8 +362,9 @@ class Batch:
         self._raise_problems()
         close = self._inbox.close
         assert close is not None
-        arrived = [result for result in self._inbox.arrived if result is not None]
-        results = sorted(arrived, key=lambda result: result.index)
+        arrived = [outcome for outcome in self._inbox.arrived if outcome is not None]
+        arrived.sort(key=lambda outcome: outcome.index)
+        results = [self.result_of(outcome) for outcome in arrived]
         return BatchResult(self.id, results, close.retried, close.duration_ms, close.stopped_by)
 
 
@@ -327,6 +378,7 @@ class Stream:
         self._batch = batch
         self._seen = 0
         self.batch_id = batch.id
+        batch.ahead = batch.window
 
     def begin(self) -> Self:
         """Hands the batch to the engine; an interrupt meanwhile ends it."""
@@ -345,14 +397,14 @@ class Stream:
     def __next__(self) -> Result:
         self._batch._check_ours()
         try:
-            result = self._batch._take(self._seen)
+            outcome = self._batch._take(self._seen)
         except BaseException:
             self._batch._end()
             raise
-        if result is None:
+        if outcome is None:
             raise StopIteration
         self._seen += 1
-        return result
+        return self._batch.result_of(outcome)
 
     @property
     def ready(self) -> int:

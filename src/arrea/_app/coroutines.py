@@ -86,7 +86,8 @@ class Feeder:
             while feed.open and not (batch.done or self._stopped):
                 await waiter.wait_for(lambda: batch._wants_feeding or batch.done)
                 if batch._wants_feeding:
-                    batch._hand_on(await feed.pull_async(), feed)
+                    batch._inbox.used(await feed.pull_async())
+                    batch._hand_on(feed)
 
     def _tell(self, error: BaseException) -> None:
         """Whoever waits for the batch gets what the source raised, if there is still somebody."""
@@ -111,6 +112,8 @@ class Hold:
         batch = self.batch
         batch._check_ours()
         waiter = self._grasp()
+        if batch.home is not None:
+            batch.home.loop = waiter.loop
         batch.begin()
         self.begun = True
         if isinstance(batch._feed, AsyncFeed):
@@ -225,6 +228,7 @@ class AsyncStream:
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
         self._hold = Hold(batch)
+        batch.ahead = batch.window
         self._asked = False
         self._seen = 0
         self.batch_id = batch.id
@@ -256,9 +260,9 @@ class AsyncStream:
         if batch.arrived <= self._seen:
             await self._hold.until_over()
             self._hold.release()
-        result = batch._take(self._seen)
-        self._seen += result is not None
-        return result
+        outcome = batch._take(self._seen)
+        self._seen += outcome is not None
+        return None if outcome is None else batch.result_of(outcome)
 
     async def aclose(self) -> None:
         """Cancels what is left of the batch and waits until nothing of it runs."""
@@ -298,9 +302,9 @@ async def results(batch: Batch) -> AsyncIterator[Result]:
                 batch._account_for_the_late()
             if batch.arrived <= seen:
                 break
-            result = batch._inbox.arrived[seen]
-            if result is not None:
-                yield result
+            outcome = batch._inbox.arrived[seen]
+            if outcome is not None:
+                yield batch.result_of(outcome)
     batch._raise_problems()
 
 

@@ -17,6 +17,7 @@ from arrea._app.telling import Telling
 from arrea._engine.leader import Leader
 from arrea._engine.monitor import Monitor
 from arrea._engine.registry import Registry
+from arrea._model.call import Home
 from arrea._model.checks import check_callback, known
 from arrea._model.errors import ArreaError, EngineStopped, InvalidOption, NoRoom
 from arrea._model.policy import parse_policy
@@ -31,17 +32,19 @@ if TYPE_CHECKING:
 
     from arrea._app.coroutines import AsyncStream
     from arrea._app.feed import Feed
+    from arrea._app.mapping import Map
     from arrea._app.subscription import Subscription
     from arrea._model.batch_options import BatchOptions, EngineOptions
+    from arrea._model.call import Work
     from arrea._model.event import Event
     from arrea._model.options import TaskOptions
     from arrea._model.result import BatchResult, Result
     from arrea._model.stats import Running, Stats
-    from arrea._model.task import Command, Task
+    from arrea._model.task import Task
     from arrea._prepare.config import Config, Configuration
     from arrea._runtime.outflow import Outflow
 
-    Commandlike = str | Sequence[str] | Task
+    Commandlike = str | Sequence[str] | Callable[[], Any] | Task
     Commands = Iterable[Commandlike]
     AsyncCommands = Commands | AsyncIterable[Commandlike]
 
@@ -87,8 +90,7 @@ class Engine:
 
     def _set_up(self, configuration: Configuration) -> None:
         self.config = configuration
-        most = configuration.effective().max_workers
-        self._registry = Registry(most)
+        self._registry = Registry(*_sizes(configuration))
         self._epoch_ms = time.time() * 1000.0 - clock()
         self._telling = Telling(Monitor(self._registry), configuration, self._epoch_ms)
         self._reactor: Reactor | None = None
@@ -116,6 +118,26 @@ class Engine:
         """Runs commands in parallel and gives results as they finish; see `arrea.stream`."""
         return Stream(self._batch(commands, options)).begin()
 
+    def map(
+        self,
+        function: Callable[..., Any],
+        items: Iterable[Any],
+        *,
+        return_results: bool = False,
+        **options: Unpack[BatchOptions],
+    ) -> Map:
+        """Values of a function over items, in their order, lazily; see `arrea.map`."""
+        from arrea._app.feed import Feed
+        from arrea._app.mapping import Map
+        from arrea._app.sources import at_hand
+
+        preparer = self._preparer(options)
+        feed = Feed(preparer.mapper(function), at_hand(items))
+        batch = self._prepared(preparer, feed.pull_first(), feed, in_order=not return_results)
+        made = Map(batch, return_results)
+        made.begin()
+        return made
+
     def submit(self, commands: Commands, **options: Unpack[BatchOptions]) -> Batch:
         """Starts commands in parallel and returns at once; see `arrea.submit`."""
         batch = self._batch(commands, options).begin()
@@ -128,7 +150,7 @@ class Engine:
         """`execute` for coroutines; see `arrea.execute_async`."""
         from arrea._app.coroutines import finish
 
-        return _checked_one(await finish(self._one(command, options)), check)
+        return _checked_one(await finish(self._one(command, options, Home())), check)
 
     async def run_async(
         self, commands: AsyncCommands, *, check: bool = False, **options: Unpack[BatchOptions]
@@ -144,7 +166,7 @@ class Engine:
 
         return AsyncStream(self._batch_async(commands, options))
 
-    def prepare(self, commands: Commands, **options: Unpack[BatchOptions]) -> Iterator[Command]:
+    def prepare(self, commands: Commands, **options: Unpack[BatchOptions]) -> Iterator[Work]:
         """What would run, without running it: each element as the engine would take it.
 
         One that can't run has a `refusal`. Wrong options are raised at the call, wrong elements never.
@@ -155,16 +177,16 @@ class Engine:
         preparer.plan([])
         return (preparer.command_or_refusal(*numbered) for numbered in enumerate(iterator_of(commands)))
 
-    def _preparer(self, options: Mapping[str, Any]) -> Preparer:
+    def _preparer(self, options: Mapping[str, Any], home: Home | None = None) -> Preparer:
         config = self.config.effective()
-        return Preparer(options, config, config.default_policy)
+        return Preparer(options, config, config.default_policy, home)
 
-    def _one(self, command: Commandlike, options: Mapping[str, Any]) -> Batch:
+    def _one(self, command: Commandlike, options: Mapping[str, Any], home: Home | None = None) -> Batch:
         """What is wrong with a single command, its shell or its directory, is the failure of its result."""
         known(options, TASK_OPTIONS)
         config = self.config.effective()
         try:
-            preparer = Preparer(options, config, ONCE)
+            preparer = Preparer(options, config, ONCE, home)
         except InvalidOption as error:
             if error.code == InvalidOption.code:
                 raise
@@ -172,8 +194,8 @@ class Engine:
             return self._prepared(preparer, [preparer.refused(0, command, error)])
         return self._prepared(preparer, [preparer.command_or_refusal(0, command)])
 
-    def _batch(self, commands: Commands, options: Mapping[str, Any]) -> Batch:
-        preparer = self._preparer(options)
+    def _batch(self, commands: Commands, options: Mapping[str, Any], home: Home | None = None) -> Batch:
+        preparer = self._preparer(options, home)
         if isinstance(commands, (list, tuple)):
             return self._prepared(preparer, preparer.all_commands(commands))
         from arrea._app.feed import Feed
@@ -184,18 +206,23 @@ class Engine:
     def _batch_async(self, commands: AsyncCommands, options: Mapping[str, Any]) -> Batch:
         from arrea._app.sources import async_iterator_of, is_async
 
+        home = Home()
+
         if is_async(commands):
             from arrea._app.feed import AsyncFeed
 
-            preparer = self._preparer(options)
+            preparer = self._preparer(options, home)
             return self._prepared(preparer, [], AsyncFeed(preparer, async_iterator_of(commands)))
         plain: Any = commands
-        return self._batch(plain, options)
+        return self._batch(plain, options, home)
 
-    def _prepared(self, preparer: Preparer, commands: list[Command], feed: Feed | None = None) -> Batch:
-        plan = preparer.plan(commands, open=feed is not None)
+    def _prepared(
+        self, preparer: Preparer, commands: list[Work], feed: Feed | None = None, in_order: bool = False
+    ) -> Batch:
+        plan = preparer.plan(commands, open=feed is not None and feed.open, in_order=in_order)
         reactor = self._running()
-        return Batch(plan, self._epoch_ms, reactor, feed, self._outflow(preparer, plan.batch_id, reactor))
+        outflow = self._outflow(preparer, plan.batch_id, reactor)
+        return Batch(plan, self._epoch_ms, reactor, feed, outflow, preparer.home)
 
     def _outflow(self, preparer: Preparer, batch_id: str, reactor: Reactor) -> Outflow | None:
         if preparer.on_output is None:
@@ -277,14 +304,14 @@ class Engine:
             return self._reactor
         self._reactor = made
         made.when_ended(self._telling.end)
-        made.resize(self.config.effective().max_workers)
+        made.resize(*_sizes(self.config))
         return made
 
     def _reconfigured(self, config: Config) -> None:
         """On the thread that changed something. Under the lock, so that of two changes the later one stays."""
         with self._starting:
             if self._reactor is not None and not self._closed:
-                self._reactor.resize(self.config.effective().max_workers)
+                self._reactor.resize(*_sizes(self.config))
 
     def adopt_orphans(self) -> None:
         """Makes this process a subreaper, so that orphans of a killed command are found. For the command line only."""
@@ -355,6 +382,11 @@ def _checked(results: BatchResult, check: bool) -> BatchResult:
     if check:
         results.raise_failures()
     return results
+
+
+def _sizes(configuration: Configuration) -> tuple[int, int]:
+    config = configuration.effective()
+    return config.max_workers, config.max_processes
 
 
 def _chance() -> float:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from itertools import islice
+from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from typing import Self
 
-    from arrea._model.task import Command
+    from arrea._model.call import Work
+    from arrea._prepare.functions import Mapper
     from arrea._prepare.plan import Preparer
 
 
+# Pulled at once: no longer than this, for others shall not wait for those that come later.
+BULK_S = 0.001
+
+
 class AtHand:
-    """An iterator that nobody has to wait for, such as the lines of a file that was read: it is pulled in bulk."""
+    """An iterator that nobody has to wait for, such as the lines of a file that was read."""
 
     __slots__ = ("_iterator",)
 
@@ -32,42 +39,73 @@ class AtHand:
 class Feed:
     """The source of an open batch; `source` is None for one that is pulled by coroutines only (`AsyncFeed`).
 
-    error: what the iterator raised. open: more may come.
+    error: what the iterator raised. open: more may come. pulled: how many came. large: the last one was.
     """
 
-    __slots__ = ("_preparer", "_pulled", "_recent", "_source", "error", "open")
+    __slots__ = ("_held", "_holding", "_preparer", "_recent", "_source", "error", "large", "open", "pulled")
 
-    def __init__(self, preparer: Preparer, source: Iterator[object] | None) -> None:
+    def __init__(self, preparer: Preparer | Mapper, source: Iterator[object] | None) -> None:
         self._preparer = preparer
         self._source = source
-        self._pulled = 0
+        self._held: deque[Work] = deque()  # pulled, and not handed on yet
+        self._holding = threading.Lock()
+        self.pulled = 0
+        self.large = False
         # What the engine may not have taken when its batch stops: never more than it had wanted at once.
-        self._recent: deque[tuple[int, Command]] = deque(maxlen=preparer.window)
+        self._recent: deque[tuple[int, Work]] = deque(maxlen=preparer.window)
         self.error: BaseException | None = None
         self.open = True
 
-    def pull(self, most: int) -> list[Command]:
-        """The next command, and it alone: the one after it may be long in coming; of `AtHand` up to so many.
+    def pull(self, most: int, hold: Callable[[], object]) -> int:
+        """Pulls up to so many, for a millisecond, and says how many. They are for `take`.
 
-        Fewer at the end. What the iterator raises ends the source; it is kept in `error`.
+        hold: is called before a second one is pulled that may be long in coming: somebody else will `take` the first.
+        What the iterator raises ends the source; it is kept in `error`.
         """
-        commands: list[Command] = []
+        source, before, until = self._source, self.pulled, monotonic() + BULK_S
+        assert source is not None
+        if not isinstance(source, AtHand):
+            self._pull(source, 1, until)
+            if most == 1 or not self.open or monotonic() > until - BULK_S / 2:
+                return self.pulled - before
+            hold()
+            most -= 1
+        self._pull(source, most, until)
+        return self.pulled - before
+
+    def pull_first(self) -> list[Work]:
+        """What is there already, so that it begins before anybody waits for it."""
+        if isinstance(self._source, AtHand):
+            self._pull(self._source, self._preparer.window, monotonic() + BULK_S)
+        return self.take()
+
+    def _pull(self, source: Iterator[object], count: int, until: float) -> None:
+        wanted = self.pulled + count
         try:
-            assert self._source is not None
-            for element in islice(self._source, most if isinstance(self._source, AtHand) else 1):
-                self._take(element, commands)
-            self.open = bool(commands)
+            for element in islice(source, count):
+                self._take(element)
+                if monotonic() > until:
+                    return
+            self.open = self.pulled == wanted
         except Exception as error:  # noqa: BLE001 - the user's iterator: raised again when what runs has finished
             self.fail(error)
-        return commands
 
-    def _take(self, element: object, commands: list[Command]) -> None:
-        command = self._preparer.command_or_refusal(self._pulled, element)
-        self._recent.append((self._pulled, command))
-        self._pulled += 1
-        commands.append(command)
+    def take(self) -> list[Work]:
+        """What was pulled since the last time. From any thread."""
+        held = []
+        with self._holding:  # one at a time; meanwhile more may come
+            while self._held:
+                held.append(self._held.popleft())
+        return held
 
-    def untaken(self, total: int) -> list[tuple[int, Command]]:
+    def _take(self, element: object) -> None:
+        command = self._preparer.command_or_refusal(self.pulled, element)
+        self._recent.append((self.pulled, command))
+        self.pulled += 1
+        self.large = command.large
+        self._held.append(command)
+
+    def untaken(self, total: int) -> list[tuple[int, Work]]:
         """What was pulled after the first `total`; handed back once."""
         # Copied in one step: a feeder's thread may pull at the moment. What it gets after this nobody waits for.
         recent = list(self._recent)
@@ -88,16 +126,15 @@ class AsyncFeed(Feed):
         super().__init__(preparer, None)
         self._async_source = source
 
-    async def pull_async(self) -> list[Command]:
-        """The same; what the iterator raises is raised."""
-        commands: list[Command] = []
+    async def pull_async(self) -> int:
+        """One, if there is one more; what the iterator raises is raised."""
         try:
             element = await anext(self._async_source)
         except StopAsyncIteration:
             self.open = False
-        else:
-            self._take(element, commands)
-        return commands
+            return 0
+        self._take(element)
+        return 1
 
     async def close(self) -> None:
         """Lets a generator clean up. Any other source is its owner's, who may go on reading it."""

@@ -7,37 +7,36 @@ caller's: whatever is told comes after the output before it.
 from __future__ import annotations
 
 from arrea._model.bell import Bell
+from arrea._model.ending import Outcome
 from arrea._model.errors import EngineStopped, not_started
-from arrea._model.result import Outcome, Result
 from arrea._model.text import describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from arrea._model.call import Work
     from arrea._model.step import Close
-    from arrea._model.task import Command
     from arrea._runtime.outflow import Outflow
 
 
 class Inbox:
     """What the reactor told of a batch: the port that `Reactor.submit` takes.
 
-    arrived: results in the order in which they came; None for one that a `Stream` took, for it keeps nothing.
+    arrived: outcomes in the order in which they came; None for one that a `Stream` took, for it keeps nothing.
     bell: rings after each turn that told something. close, failure: how it ended; one of them is set when it is `over`.
     ending: its end is about to be told. watchers: are called after each such turn.
     """
 
     __slots__ = (
-        "_epoch_ms", "_used", "_wanted", "arrived", "batch_id", "bell", "close", "ending", "failure", "over",
+        "_used", "_wanted", "arrived", "batch_id", "bell", "close", "ending", "failure", "over",
         "watchers",
     )  # fmt: skip
 
-    def __init__(self, batch_id: str, epoch_ms: float) -> None:
+    def __init__(self, batch_id: str) -> None:
         self.batch_id = batch_id
-        self._epoch_ms = epoch_ms
         self.bell = Bell()
-        self.arrived: list[Result | None] = []
+        self.arrived: list[Outcome | None] = []
         self._wanted = 0  # counted by the reactor alone
         self._used = 0  # and this by whoever feeds
         self.ending = False
@@ -48,15 +47,11 @@ class Inbox:
 
     # ── on the reactor's thread ───────────────────────────────────────────────────────────────────
 
-    def resolved(self, outcome: Outcome) -> None:
-        self._add(outcome)
+    def resolved(self, outcomes: Iterable[Outcome]) -> None:
+        self.arrived += outcomes
 
-    def _add(self, outcome: Outcome) -> None:
-        self.arrived.append(Result(self.batch_id, outcome, self._epoch_ms))
-
-    def abandoned(self, tasks: Iterable[tuple[int, Command]], reason: str) -> None:
-        for index, command in tasks:
-            self.resolved(_never_started(index, command, reason))
+    def abandoned(self, tasks: Iterable[tuple[int, Work]], reason: str) -> None:
+        self.resolved([_never_started(index, command, reason) for index, command in tasks])
 
     def wanted(self, count: int) -> None:
         self._wanted += count
@@ -77,10 +72,9 @@ class Inbox:
 
     # ── on callers' threads ───────────────────────────────────────────────────────────────────────
 
-    def add_late(self, tasks: Iterable[tuple[int, Command]], reason: str) -> None:
+    def add_late(self, tasks: Iterable[tuple[int, Work]], reason: str) -> None:
         """After the end: tasks that the reactor never came to know."""
-        for index, command in tasks:
-            self._add(_never_started(index, command, reason))
+        self.arrived += [_never_started(index, command, reason) for index, command in tasks]
 
     @property
     def room(self) -> int:
@@ -92,7 +86,7 @@ class Inbox:
         self._used += count
 
 
-def _never_started(index: int, command: Command, reason: str) -> Outcome:
+def _never_started(index: int, command: Work, reason: str) -> Outcome:
     error = not_started(describe(index, command.name), reason)
     return Outcome(index, command, error, None, 0, 0.0, None, 0.0)
 
@@ -102,13 +96,13 @@ class Relay(Inbox):
 
     __slots__ = ("_ends", "_outflow")
 
-    def __init__(self, batch_id: str, epoch_ms: float, outflow: Outflow) -> None:
-        super().__init__(batch_id, epoch_ms)
+    def __init__(self, batch_id: str, outflow: Outflow) -> None:
+        super().__init__(batch_id)
         self._outflow = outflow
         self._ends = False
 
-    def resolved(self, outcome: Outcome) -> None:
-        self._outflow.after(self._add, outcome)
+    def resolved(self, outcomes: Iterable[Outcome]) -> None:
+        self._outflow.after(super().resolved, outcomes)
 
     def closed(self, close: Close) -> None:
         self._outflow.after(super().closed, close)

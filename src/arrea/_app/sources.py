@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+
+from arrea._app.feed import AtHand
 from arrea._model.checks import shown
 from arrea._model.errors import InvalidOption
 from arrea._model.task import Task
@@ -12,6 +15,20 @@ if TYPE_CHECKING:
     from typing import Any, TypeGuard
 
 EXPECTED = "commands must be a list or an iterator"
+
+
+# Their next element is there: nobody has to wait for it.
+CONTAINERS = (list, tuple, range, set, frozenset, dict, deque)
+
+
+def at_hand(items: object) -> Iterator[Any]:
+    """The iterator of what a function is to be mapped over. Raises `InvalidOption` for what can't be iterated over."""
+    try:
+        found: Iterator[Any] = iter(items)  # type: ignore[call-overload]
+    except TypeError:
+        later = "; an asynchronous one is not taken" if is_async(items) else ""
+        raise InvalidOption("items", f"items can't be iterated over: {shown(items)}{later}") from None
+    return AtHand(found) if type(items) in CONTAINERS else found
 
 
 def iterator_of(commands: object) -> Iterator[Any]:

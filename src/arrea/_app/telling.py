@@ -35,6 +35,10 @@ class Telling:
     # ── on the reactor's thread ───────────────────────────────────────────────────────────────────
 
     @property
+    def wants_events(self) -> bool:
+        return self._bus.heard
+
+    @property
     def wants_output(self) -> bool:
         return self._bus.wants_output
 

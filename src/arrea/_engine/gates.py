@@ -44,15 +44,17 @@ class Slots:
 
     `squeeze` is called when a start fails for want of descriptors, processes or memory: no more than what runs
     is admitted then. `widen` is called at each start that works: one more. So a machine that is too small for
-    the limit runs what fits, and pays one failed start for each that works.
+    the limit runs what fits, and pays one failed start for each that works. There is always room for one more than
+    are `lost` to what nothing can end.
     """
 
-    __slots__ = ("_free", "_highest", "capacity", "limit", "used")
+    __slots__ = ("_free", "_highest", "capacity", "limit", "lost", "used")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.capacity = limit
         self.used = 0
+        self.lost = 0
         self._highest = 0
         self._free: list[int] = []
 
@@ -73,7 +75,7 @@ class Slots:
         heappush(self._free, token.number)
 
     def squeeze(self) -> None:
-        self.capacity = max(1, min(self.capacity, self.used))
+        self.capacity = max(min(self.lost + 1, self.limit), min(self.capacity, self.used))
 
     def resize(self, limit: int) -> None:
         """Another limit. Numbers in use stay; while more are in use than that, nobody is admitted."""
@@ -83,6 +85,24 @@ class Slots:
     def widen(self) -> None:
         if self.capacity < self.limit:
             self.capacity += 1
+
+    def lose(self) -> None:
+        """Who holds one can't be ended; it is given back by and by, or never."""
+        self.lost += 1
+        self.capacity = max(self.capacity, min(self.lost + 1, self.limit))
+
+    def regain(self) -> None:
+        self.lost -= 1
+
+    @property
+    def busy(self) -> int:
+        """How many are used by what comes to an end."""
+        return self.used - self.lost
+
+    @property
+    def exhausted(self) -> bool:
+        """All of them are lost."""
+        return self.lost >= self.limit
 
     @property
     def full(self) -> bool:

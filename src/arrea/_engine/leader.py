@@ -8,48 +8,75 @@ from the same registry goes on exactly as this one would have.
 
 from __future__ import annotations
 
-from collections import deque
-
 from arrea._engine import worker as workers
 from arrea._engine.gates import Token
+from arrea._engine.lanes import Lanes
 from arrea._engine.registry import BatchRecord, Registry, WorkerRecord
-from arrea._engine.states import Deciding, Exiting, Killing, Ready, Running, Spawning, Stopping, Waiting
+from arrea._engine.states import (
+    READY,
+    Deciding,
+    Exiting,
+    Killing,
+    Queued,
+    Ready,
+    Running,
+    Spawning,
+    Stopping,
+    Waiting,
+)
 from arrea._engine.telling import Telling
 from arrea._engine.timers import WHOLE_BATCH, Timers
-from arrea._model.errors import Ended, PolicyFailed, SpawnFailed, TaskError, not_started
+from arrea._engine.turns import Turns
+from arrea._model.ending import Outcome, Return
+from arrea._model.errors import Ended, PolicyFailed, SlotsExhausted, SpawnFailed, TaskError, not_started
 from arrea._model.policy import CONTINUE, STOP, Retry, Stop
-from arrea._model.result import Outcome
 from arrea._model.step import (
     Abandon,
     Answered,
     Ask,
+    Begun,
     Cancelled,
     Close,
     Effect,
     Exited,
     ExitSeen,
     Fed,
+    Heard,
     Input,
+    LaneFailed,
+    LaneLost,
     Printed,
+    Recalled,
     Resized,
     Resolve,
+    Returned,
     Spawn,
     Spawned,
     Submitted,
     Want,
 )
 from arrea._model.step import SpawnFailed as StartFailed
+from arrea._model.task import COMMAND, COROUTINE, PROCESS, THREAD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
+    from arrea._model.call import Work
     from arrea._model.policy import Decision
     from arrea._model.step import AttemptId
 
 ORDER: dict[type, int] = {
+    Heard: 0,
     Spawned: 0,
     StartFailed: 0,
+    # Of one lane they keep their order.
+    Begun: 1,
+    Returned: 1,
+    Recalled: 1,
+    LaneLost: 1,
+    LaneFailed: 1,
     ExitSeen: 1,
     Printed: 1,
     Exited: 1,
@@ -73,24 +100,52 @@ class Leader:
     def __init__(self, registry: Registry, chance: Callable[[], float]) -> None:
         self.registry = registry
         self._chance = chance
-        self._ready: deque[BatchRecord] = deque()
-        self._queued: set[int] = set()
-        self._timers = Timers(registry)
-        self._telling = Telling()
+        self.turns = Turns(registry)
+        self.timers = Timers(registry)
+        self._telling = Telling(registry)
         self._out: list[Effect] = []
-        self._rebuild()
+        self._resolved: dict[int, Resolve] = {}  # of this turn
+        self._lanes = Lanes(self)
+        self._takes: dict[type, Callable[[Any, float], None]] = {
+            Heard: self._heard,
+            Submitted: self._submitted,
+            Fed: self._fed,
+            Spawned: self._spawned,
+            StartFailed: self._start_failed,
+            ExitSeen: self._seen,
+            Printed: self._printed,
+            Exited: self._exited,
+            Answered: self._answered,
+            Cancelled: self._cancelled,
+            Resized: self._resized,
+            Begun: self._lanes.begun,
+            Returned: self._lanes.returned,
+            Recalled: self._lanes.recalled,
+            LaneLost: self._lanes.lost,
+            LaneFailed: self._lanes.failed,
+        }
 
     def step(self, now: float, inputs: Sequence[Input]) -> list[Effect]:
         """One turn: what follows from these inputs at this time."""
         out: list[Effect] = []
         self._out = out
+        self._resolved.clear()
         self._telling.begin(out, now)
         for given in inputs if len(inputs) < 2 else self._in_order(inputs):
             self._take(given, now)
         self._fire_timers(now)
-        self._start(now)
-        self._telling.progress()
+        self._go_on(now)
+        while self._lanes.touched:  # a refusal, or what can't start any more, stopped a batch
+            self._go_on(now)
+        self._telling.end()
         return out
+
+    def _go_on(self, now: float) -> None:
+        """What can start does."""
+        self._lanes.go_on(now)
+        self._start(now)
+        if self.registry.slots.lost:
+            self._give_up_where_exhausted(now)
 
     def _in_order(self, inputs: Sequence[Input]) -> list[Input]:
         """What ended by itself in this turn did so before anything that follows from the other inputs."""
@@ -102,49 +157,17 @@ class Leader:
 
     def next_due(self) -> float | None:
         """When the next turn is needed, if nothing comes in before."""
-        return self._timers.next_due()
+        return self.timers.next_due()
 
     def _take(self, given: Input, now: float) -> None:
-        match given:
-            case Exited():
-                self._exited(given, now)
-            case ExitSeen():
-                self._exit_seen(given.attempt)
-            case Printed():
-                self._printed(given, now)
-            case Spawned():
-                self._spawned(given, now)
-            case StartFailed():
-                self._start_failed(given, now)
-            case Answered():
-                self._answered(given, now)
-            case Submitted():
-                self._submitted(given, now)
-            case Fed():
-                self._fed(given, now)
-            case Cancelled():
-                self._cancelled(given, now)
-            case Resized():
-                self.registry.slots.resize(given.max_workers)
+        self._takes[given.__class__](given, now)
 
-    # ── indexes ───────────────────────────────────────────────────────────────────────────────────
+    def _resized(self, given: Resized, now: float) -> None:
+        self.registry.slots.resize(given.max_workers)
+        self.registry.processes.resize(given.max_processes)
 
-    def _rebuild(self) -> None:
-        startable = [batch for batch in self.registry.batches.values() if batch.startable]
-        self._ready.extend(sorted(startable, key=lambda batch: batch.turn))
-        self._queued.update(batch.number for batch in startable)
-
-    def _offer(self, batch: BatchRecord) -> None:
-        """The batch may start something: it takes its turn behind the others."""
-        if batch.number not in self._queued and batch.startable:
-            self._queued.add(batch.number)
-            batch.turn = self.registry.next_turn()
-            self._ready.append(batch)
-
-    def _withdraw(self, batch: BatchRecord) -> None:
-        if batch.number in self._queued:
-            self._queued.discard(batch.number)
-            self._ready.remove(batch)
+    def _heard(self, given: Heard, now: float) -> None:
+        self.registry.heard = given.by_anybody
 
     # ── batches ───────────────────────────────────────────────────────────────────────────────────
 
@@ -152,9 +175,9 @@ class Leader:
         batch = BatchRecord(given.number, given.plan, now)
         self.registry.batches[batch.number] = batch
         self._telling.batch_started(batch)
-        self._timers.watch_deadline(batch)
+        self.timers.watch_deadline(batch)
         self._ask_for_more(batch)
-        self._offer(batch)
+        self.turns.offer(batch)
         self._close_if_over(batch, now)
 
     def _fed(self, given: Fed, now: float) -> None:
@@ -166,14 +189,14 @@ class Leader:
         batch.waiting.extend(enumerate(given.commands, batch.total))
         batch.total += len(given.commands)
         self._ask_for_more(batch)
-        self._offer(batch)
+        self.turns.offer(batch)
         if given.last:
             self._stop_at_max_failures(batch, now)  # a share of all, which nobody knew before
         self._close_if_over(batch, now)
 
     def _ask_for_more(self, batch: BatchRecord) -> None:
         """Keeps the window of an open batch at least half full."""
-        room = batch.plan.window - len(batch.waiting) - batch.asked
+        room = batch.plan.window - batch.waiting.count - batch.asked
         if batch.open and room > 0 and 2 * room >= batch.plan.window:
             batch.asked += room
             self._out.append(Want(batch.number, room))
@@ -189,33 +212,73 @@ class Leader:
         """Nothing more of the batch starts; what runs finishes, or is killed."""
         batch.stopping = batch.stopping or reason
         batch.open = False
-        self._withdraw(batch)
+        if kill:
+            batch.killing = (reason, hard or (batch.killing is not None and batch.killing[1]))
+        self.turns.withdraw(batch)
         self._abandon_waiting(batch)
-        batch.again.clear()
+        self._lanes.stop(batch)
         for record in list(batch.live.values()):
             self._stop_worker(record, reason, now, kill, hard)
         self._close_if_over(batch, now)
 
     def _abandon_waiting(self, batch: BatchRecord) -> None:
-        if batch.waiting:
-            batch.done += len(batch.waiting)
-            batch.unstarted += [index for index, _ in batch.waiting]
+        self._abandon(batch, batch.waiting.clear())
+
+    def _abandon(self, batch: BatchRecord, tasks: list[tuple[int, Work]]) -> None:
+        if tasks:
+            batch.done += len(tasks)
+            batch.unstarted += [index for index, _ in tasks]
             self._telling.came_further(batch)
-            self._out.append(Abandon(batch.number, list(batch.waiting), batch.stopping or "stop"))
-            batch.waiting.clear()
+            self._out.append(Abandon(batch.number, tasks, batch.stopping or "stop"))
 
     def _stop_worker(self, record: WorkerRecord, reason: str, now: float, kill: bool, hard: bool) -> None:
         match record.state:
-            case Waiting() | Ready() | Deciding():
-                self._settle(record, self._left_with(record, reason), now)
+            case Deciding():
+                self.settle(record, self._left_with(record, reason), now)
+                self._lanes.decided(record)
+            case Waiting() | Ready():
+                self.settle(record, self._left_with(record, reason), now)
             case Spawning() | Running() | Stopping() | Killing() if kill:
-                self._follow(record, workers.stop(record, reason, now, hard))
+                self._end(record, reason, now, hard)
+
+    def _cut(self, batch: BatchRecord, index: int, now: float) -> None:
+        """A task failed, and nobody wants what comes behind it: that doesn't start. What is before it goes on."""
+        if batch.stopping is not None or (batch.cut is not None and batch.cut <= index):
+            return
+        batch.cut, batch.open = index, False
+        fresh, again = batch.waiting.drop_behind(index)
+        self._abandon(batch, fresh)
+        self._lanes.cut(batch, index)
+        waiting = [record for record in batch.live.values() if isinstance(record.state, Waiting)]
+        for record in again + [record for record in waiting if record.index > index]:
+            if record.index in batch.live:  # its failure may have stopped the batch
+                self.settle(record, self._left_with(record, "stop"), now)
+        self.turns.offer(batch)
+
+    def _end(self, record: WorkerRecord, reason: str, now: float, hard: bool = False) -> None:
+        """Ends an attempt that runs; one that nothing can end is given up."""
+        kind = record.command.kind
+        if kind == PROCESS:
+            self._lanes.recall_behind(record)
+        if kind in (COMMAND, PROCESS):
+            self._follow(record, workers.stop(record, reason, now, hard))
+            return
+        if kind == COROUTINE and isinstance(record.state, Running):
+            self._follow(record, workers.stop(record, reason, now))
+        if hard or kind == THREAD:
+            self._give_up(record, getattr(record.state, "reason", reason), now)
+
+    def _give_up(self, record: WorkerRecord, reason: str, now: float) -> None:
+        """It runs where nothing can end it: the result is told, and never tried again, and its slot is lost."""
+        self._lanes.give_up(record)
+        stops = reason == "timeout" and record.command.settings.policy.on_timeout == "stop"
+        self._apply(STOP if stops else CONTINUE, record, workers.abandoned(record, reason), now)
 
     def _follow(self, record: WorkerRecord, effects: list[Effect]) -> None:
         """What follows for the attempt that runs."""
         self._telling.killed(record, effects)
         self._out += effects
-        self._timers.watch(record)
+        self.timers.watch(record)
 
     def _left_with(self, record: WorkerRecord, reason: str) -> TaskError:
         """The error of a task that didn't run at the moment when its batch stopped."""
@@ -228,7 +291,7 @@ class Leader:
     def _close_if_over(self, batch: BatchRecord, now: float) -> None:
         if not batch.over or self.registry.batches.pop(batch.number, None) is None:
             return
-        self._withdraw(batch)
+        self.turns.withdraw(batch)
         duration = now - batch.submitted_at
         self._telling.batch_finished(batch)
         self._out.append(Close(batch.number, batch.total, batch.retried, duration, batch.stopping))
@@ -237,31 +300,40 @@ class Leader:
 
     def _start(self, now: float) -> None:
         """Starts what the gates admit, one of each batch in turn."""
-        while self._ready and (engine_slot := self.registry.slots.admit(now)).__class__ is Token:
-            batch = self._ready.popleft()
-            self._queued.discard(batch.number)
-            batch_slot = batch.slots.admit(now)
-            assert isinstance(batch_slot, Token)
+        slots, turns = self.registry.slots, self.turns
+        while not slots.full and (batch := turns.next()) is not None:
+            engine_slot, batch_slot = slots.admit(now), batch.slots.admit(now)
+            assert isinstance(engine_slot, Token) and isinstance(batch_slot, Token)
             self._start_next(batch, (engine_slot, batch_slot), now)
-            self._offer(batch)
+            turns.offer(batch)
 
     def _start_next(self, batch: BatchRecord, tokens: tuple[Token, Token], now: float) -> None:
-        record = batch.again.popleft() if batch.again else self._new_worker(batch, now)
+        kind = batch.waiting.next_kind(self.registry.barred)
+        if kind != COMMAND:
+            self._lanes.open(batch, kind, tokens, now)
+            self._ask_for_more(batch)
+            return
+        record = self._next_record(batch, kind, now)
         record.tokens = tokens
         if record.command.refusal is not None:
             self._refused(record, record.command.refusal, now)
             return
         workers.begin(record)
-        self._out.append(Spawn(record.attempt_id, batch.plan.batch_id, record.command, tokens[1].number))
+        command = record.command
+        assert command.kind == COMMAND
+        self._out.append(Spawn(record.attempt_id, batch.plan.batch_id, command, tokens[1].number))  # type: ignore[arg-type]
 
     def _refused(self, record: WorkerRecord, error: TaskError, now: float) -> None:
         """A command that can't run isn't retried, and no function is asked about it."""
         stops = record.command.settings.policy.on_error == "stop"
         self._apply(STOP if stops else CONTINUE, record, error, now)
 
-    def _new_worker(self, batch: BatchRecord, now: float) -> WorkerRecord:
-        index, command = batch.waiting.popleft()
-        record = batch.live[index] = WorkerRecord(batch, index, command, now, Ready(retry=True))
+    def _next_record(self, batch: BatchRecord, kind: str, now: float) -> WorkerRecord:
+        again = batch.waiting.take_back(kind)
+        if again is not None:
+            return again
+        index, command = batch.waiting.take_fresh(kind)
+        record = batch.live[index] = WorkerRecord(batch, index, command, now, READY)
         self._ask_for_more(batch)
         return record
 
@@ -270,31 +342,105 @@ class Leader:
         if record is not None and isinstance(record.state, Spawning):
             self.registry.slots.widen()
             self._telling.worker_started(record)
-            self._follow(record, workers.spawned(record, now))
+            self._follow(record, workers.spawned(record, now, now))
 
     def _start_failed(self, given: StartFailed, now: float) -> None:
         record = self.registry.worker(given.attempt)
         if record is None or not isinstance(record.state, Spawning):
             return
         stopping = record.state.stop or record.batch.stopping
-        others = self.registry.slots.used > 1
-        if stopping is not None:
-            self._settle(record, self._left_with(record, stopping), now)
+        others = self.registry.slots.busy > 1
+        if stopping is not None or not record.batch.wants(record.index):
+            self.settle(record, self._left_with(record, stopping or "stop"), now)
         elif given.transient and (others or record.spawn_failures < workers.SPAWN_TRIES):
             self._give_back(record)
-            self.registry.slots.squeeze()
-            workers.wait_for_room(record, now)
-            self._timers.watch(record)
+            self.wait_for_room(record, now)
         else:
-            self._telling.worker_started(record)
-            record.error = SpawnFailed(workers.name(record), given.error)
-            self._failed(record, record.error, now)
+            self.never_ran(record, SpawnFailed(workers.name(record), given.error), now)
+
+    def wait_for_room(self, record: WorkerRecord, now: float) -> None:
+        """The machine is full: it tries again a little later, and no more run than do now."""
+        self.registry.slots.squeeze()
+        workers.wait_for_room(record, now)
+        self.timers.watch(record)
 
     def _give_back(self, record: WorkerRecord) -> None:
-        for token in record.tokens:
+        tokens, record.tokens = record.tokens, ()
+        self.give_back(tokens, record.batch)
+
+    def give_back(self, tokens: Sequence[Token], batch: BatchRecord) -> None:
+        for token in tokens:
             token.gate.give_back(token)
-        record.tokens = ()
-        self._offer(record.batch)
+        self.turns.offer(batch)
+
+    def _give_up_where_exhausted(self, now: float) -> None:
+        """Every slot is lost to what doesn't end: nothing that waits would ever start."""
+        everywhere = self.registry.slots.exhausted
+        for batch in list(self.registry.batches.values()):
+            while (
+                (everywhere or batch.slots.exhausted) and batch.stopping is None and batch.waiting.has(None)
+            ):
+                record = self._next_record(batch, batch.waiting.next_kind(None), now)
+                self.settle(record, record.error or SlotsExhausted(workers.name(record)), now)
+
+    # ── of lanes ──────────────────────────────────────────────────────────────────────────────────
+
+    def put(self, effect: Effect) -> None:
+        self._out.append(effect)
+
+    def runs(self, record: WorkerRecord, since: float, now: float) -> None:
+        """A call that was sent to a lane runs since then."""
+        self.has_begun(record, since)
+        self._follow(record, workers.spawned(record, since, now))
+        killing = record.batch.killing
+        if killing is not None:
+            self._end(record, killing[0], now, killing[1])
+
+    def has_begun(self, record: WorkerRecord, at: float) -> None:
+        """Of one that was sent ahead that may not be known before its end."""
+        self._telling.worker_started(record)
+        if record.attempts == 1:
+            record.started_at = at
+
+    def never_ran(self, record: WorkerRecord, error: TaskError, now: float) -> None:
+        """There is no process for it."""
+        self._telling.worker_started(record)
+        record.error = error
+        self.failed(record, error, now)
+
+    def succeeded(self, batch: BatchRecord, records: Sequence[WorkerRecord]) -> None:
+        """The way of most calls, and so the short one; `came_further` follows for all of a turn."""
+        if not records:
+            return
+        live, submitted, outcomes = batch.live, batch.submitted_at, []
+        for record in records:
+            index, attempts, ending = record.index, record.attempts, record.ending
+            assert isinstance(ending, Return)
+            del live[index]
+            began = ending.began if attempts == 1 else record.started_at
+            outcome = Outcome(
+                index, record.command, None, ending, attempts, began - submitted, began, ending.ended, ending.warnings
+            )  # fmt: skip
+            outcomes.append(outcome)
+        batch.done += len(records)
+        self._telling.ran(records, outcomes)
+        self._resolve(batch, outcomes)
+
+    def taken_back(self, record: WorkerRecord, now: float) -> None:
+        """It was sent to a lane, and never began."""
+        batch = record.batch
+        if batch.wants(record.index):
+            batch.waiting.put_first(record)
+        else:
+            self.settle(record, self._left_with(record, batch.stopping or "stop"), now)
+
+    def came_further(self, batch: BatchRecord, now: float) -> None:
+        """Calls of it have ended."""
+        if batch.number in self.registry.batches:
+            self._telling.came_further(batch)
+            self._ask_for_more(batch)
+            self.turns.offer(batch)
+            self._close_if_over(batch, now)
 
     # ── ends ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -303,9 +449,12 @@ class Leader:
         if record is not None and isinstance(record.state, LIVE):
             self._telling.output(record, given)
 
+    def _seen(self, given: ExitSeen, now: float) -> None:
+        self._exit_seen(given.attempt)
+
     def _exit_seen(self, attempt: AttemptId) -> None:
         record = self.registry.worker(attempt)
-        if record is not None and isinstance(record.state, Running):
+        if record is not None and isinstance(record.state, (Queued, Running)):
             record.state = Exiting()
 
     def _exited(self, given: Exited, now: float) -> None:
@@ -314,18 +463,18 @@ class Leader:
             return
         error = workers.ended(record, given.ending)
         if error is None:
-            self._settle(record, None, now)
+            self.settle(record, None, now)
         else:
-            self._failed(record, error, now)
+            self.failed(record, error, now)
 
-    def _failed(self, record: WorkerRecord, error: TaskError, now: float) -> None:
-        if record.batch.stopping is not None or isinstance(error, Ended):
-            self._settle(record, error, now)
+    def failed(self, record: WorkerRecord, error: TaskError, now: float) -> None:
+        if isinstance(error, Ended) or not record.batch.wants(record.index):
+            self.settle(record, error, now)
             return
         follows = workers.after_failure(record, error, now, self._chance())
         if isinstance(follows, Ask):
             self._out.append(follows)
-            self._timers.watch(record)
+            self.timers.watch(record)
         else:
             self._apply(follows, record, error, now)
 
@@ -337,26 +486,27 @@ class Leader:
     def _decided(self, record: WorkerRecord, decision: Decision | PolicyFailed, now: float) -> None:
         assert isinstance(record.state, Deciding)
         if isinstance(decision, PolicyFailed):
-            self._settle(record, decision, now)
+            self.settle(record, decision, now)
         else:
             self._apply(decision, record, record.state.error, now)
+        self._lanes.decided(record)
 
     def _apply(self, decision: Decision, record: WorkerRecord, error: TaskError, now: float) -> None:
         batch = record.batch
-        if isinstance(decision, Retry):
+        if isinstance(decision, Retry) and batch.wants(record.index):
             batch.retried += 1
             self._telling.retry(record, error, decision.delay_ms)
             workers.wait(record, decision.delay_ms, now)
             self._give_back(record)
-            self._timers.watch(record)
+            self.timers.watch(record)
             return
         stops = isinstance(decision, Stop) and batch.stopping is None
         batch.stopping = "stop" if stops else batch.stopping
-        self._settle(record, error, now)
+        self.settle(record, error, now)
         if stops:
             self._stop_batch(batch, "stop", now, record.command.settings.policy.on_stop == "kill")
 
-    def _settle(self, record: WorkerRecord, error: TaskError | None, now: float) -> None:
+    def settle(self, record: WorkerRecord, error: TaskError | None, now: float) -> None:
         """The task is over: its only outcome goes out, its slot comes back."""
         batch = record.batch
         self._give_back(record)
@@ -368,11 +518,20 @@ class Leader:
             self._telling.ended(record, outcome)
         else:
             batch.unstarted.append(record.index)
-        self._out.append(Resolve(batch.number, outcome))
+        self._resolve(batch, [outcome])
         if error is not None:
             batch.failed += 1
             self._stop_at_max_failures(batch, now)
+            if batch.plan.in_order:
+                self._cut(batch, record.index, now)
         self._close_if_over(batch, now)
+
+    def _resolve(self, batch: BatchRecord, outcomes: list[Outcome]) -> None:
+        resolve = self._resolved.get(batch.number)
+        if resolve is None:
+            resolve = self._resolved[batch.number] = Resolve(batch.number, [])
+            self._out.append(resolve)
+        resolve.outcomes += outcomes
 
     def _outcome(self, record: WorkerRecord, error: TaskError | None, now: float) -> Outcome:
         queued = record.started_at - record.batch.submitted_at
@@ -394,7 +553,7 @@ class Leader:
     # ── timers ────────────────────────────────────────────────────────────────────────────────────
 
     def _fire_timers(self, now: float) -> None:
-        for number, index in self._timers.due(now):
+        for number, index in self.timers.due(now):
             batch = self.registry.batches[number]
             if index == WHOLE_BATCH:
                 batch.deadline_at = None
@@ -405,15 +564,18 @@ class Leader:
     def _due(self, record: WorkerRecord, now: float) -> None:
         match record.state:
             case Running():
-                self._telling.timeout(record)
-                self._follow(record, workers.stop(record, "timeout", now))
+                if self._lanes.recall(record):
+                    self.timers.watch(record)
+                else:
+                    self._telling.timeout(record)
+                    self._end(record, "timeout", now)
             case Stopping(reason=reason):
-                self._follow(record, workers.stop(record, reason, now, hard=True))
+                self._end(record, reason, now, hard=True)
             case Killing():
                 self._out += workers.give_up(record)
             case Deciding():
                 self._decided(record, workers.no_answer(record), now)
-            case Waiting(retry=retry):
-                record.state = Ready(retry)
-                record.batch.again.append(record)
-                self._offer(record.batch)
+            case Waiting():
+                record.state = READY
+                record.batch.waiting.put_back(record)
+                self.turns.offer(record.batch)

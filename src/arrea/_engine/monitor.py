@@ -1,8 +1,8 @@
-"""The monitor counts what the events tell: tasks, not attempts. Nothing depends on it."""
+"""The monitor counts: tasks, not attempts. Nothing depends on it."""
 
 from __future__ import annotations
 
-from arrea._model.step import Abandon, Emit, Resolve
+from arrea._model.step import Abandon, Resolve, Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,10 +29,11 @@ class Monitor:
 
     def observe(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
-            if effect.__class__ is Emit:
-                self._event(effect.type)
+            if effect.__class__ is Tally:
+                self._tally(effect)
             elif effect.__class__ is Resolve:
-                self._outcome(effect.outcome.error)
+                for outcome in effect.outcomes:
+                    self._outcome(outcome.error)
             elif effect.__class__ is Abandon:
                 self.abandoned_tasks += len(effect.tasks)
 
@@ -40,7 +41,7 @@ class Monitor:
         """From any thread: each number is right at some moment, all of them at nearly the same one."""
         from arrea._model.stats import Stats  # few ask
 
-        waiting = sum(len(batch.waiting) for batch in list(self._registry.batches.values()))
+        waiting = sum(batch.waiting.count for batch in list(self._registry.batches.values()))
         return Stats(
             total_workers=self.total_workers,
             active_workers=self.active_workers,
@@ -51,14 +52,10 @@ class Monitor:
             not_started_tasks=self.abandoned_tasks,
         )
 
-    def _event(self, type: str) -> None:
-        if type == "worker_started":
-            self.total_workers += 1
-            self.active_workers += 1
-        elif type in ("finished", "error"):
-            self.active_workers -= 1
-        elif type == "retry":
-            self.retried_tasks += 1
+    def _tally(self, tally: Tally) -> None:
+        self.total_workers += tally.started
+        self.active_workers += tally.started - tally.ended
+        self.retried_tasks += tally.retried
 
     def _outcome(self, error: TaskError | None) -> None:
         if error is None:

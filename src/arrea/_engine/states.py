@@ -1,5 +1,8 @@
 """The states of a worker; each carries exactly what is true in it.
 
+     Queued
+       │
+       ▼
     Spawning ──► Running ──► Stopping ──► Killing      (Running ──► Exiting ──► ended, while pipes are read)
        │            │            │           │
        └────────────┴─── ended ──┴───────────┘
@@ -29,39 +32,48 @@ class Spawning:
         self.hard = False
 
 
+class Queued:
+    """A call that was sent to a lane: it runs when that has begun and those before it have ended, or is taken back."""
+
+    __slots__ = ()
+    due = None
+
+
 class Running:
-    """The process runs; at `due` it has timed out."""
+    """It runs; at `times_out` it has taken too long. `due` comes before that where others wait behind it."""
 
-    __slots__ = ("due",)
+    __slots__ = ("due", "times_out")
 
-    def __init__(self, due: float | None) -> None:
-        self.due = due
+    def __init__(self, times_out: float | None) -> None:
+        self.due = self.times_out = times_out
 
 
 class Exiting:
-    """The process exited in time, its output is being read to the end: nothing can time out any more."""
+    """It ended in time; what it wrote or returned is being read to the end: nothing can time out any more."""
 
     __slots__ = ()
     due = None
 
 
 class Stopping:
-    """SIGTERM was sent for `reason`; at `due` comes SIGKILL."""
+    """It was asked to end for `reason` at `since` (SIGTERM, or a cancellation); at `due` comes SIGKILL."""
 
-    __slots__ = ("due", "reason")
+    __slots__ = ("due", "reason", "since")
 
-    def __init__(self, reason: str, due: float) -> None:
+    def __init__(self, reason: str, since: float, due: float) -> None:
         self.reason = reason
+        self.since = since
         self.due = due
 
 
 class Killing:
     """SIGKILL was sent for `reason`; at `due` it is given up (a process in the kernel's state D can't be killed)."""
 
-    __slots__ = ("due", "reason")
+    __slots__ = ("due", "reason", "since")
 
-    def __init__(self, reason: str, due: float | None) -> None:
+    def __init__(self, reason: str, since: float, due: float | None) -> None:
         self.reason = reason
+        self.since = since
         self.due = due
 
 
@@ -80,23 +92,21 @@ class Deciding:
 
 
 class Waiting:
-    """Holds no slot; at `due` it wants one again. `retry`: for a new attempt, not for a start that failed."""
+    """Holds no slot; at `due` it wants one again."""
 
-    __slots__ = ("due", "retry")
+    __slots__ = ("due",)
 
-    def __init__(self, due: float, retry: bool) -> None:
+    def __init__(self, due: float) -> None:
         self.due = due
-        self.retry = retry
 
 
 class Ready:
     """Wants a slot for its next try."""
 
-    __slots__ = ("retry",)
+    __slots__ = ()
     due = None
 
-    def __init__(self, retry: bool) -> None:
-        self.retry = retry
 
-
-State = Spawning | Running | Exiting | Stopping | Killing | Deciding | Waiting | Ready
+State = Queued | Spawning | Running | Exiting | Stopping | Killing | Deciding | Waiting | Ready
+# Nothing is different in two of these.
+QUEUED, READY = Queued(), Ready()

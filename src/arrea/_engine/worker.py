@@ -7,6 +7,8 @@ effects for the runtime, or how the attempt ended. What that means for the batch
 from __future__ import annotations
 
 from arrea._engine.states import (
+    QUEUED,
+    READY,
     Deciding,
     Killing,
     Ready,
@@ -16,15 +18,19 @@ from arrea._engine.states import (
     Waiting,
 )
 from arrea._model.checks import shown
+from arrea._model.ending import Raised
 from arrea._model.errors import (
     Ended,
     ExitStatus,
+    FunctionFailed,
     KilledBySignal,
+    NotPicklable,
     PolicyFailed,
     StatusLost,
     TaskError,
     TimedOut,
     WarningFailed,
+    WorkerCrashed,
 )
 from arrea._model.policy import AskUser, PolicyContext, decide, decide_answered
 from arrea._model.step import Ask, Forget, Kill, Terminate
@@ -34,9 +40,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from arrea._engine.registry import WorkerRecord
+    from arrea._engine.registry import Lane, WorkerRecord
+    from arrea._model.ending import AnyEnding, Crash, Ending, Return
     from arrea._model.policy import Decision
-    from arrea._model.result import Ending
     from arrea._model.step import Answered, Effect
 
 ANSWER_WITHIN_MS = 5_000.0
@@ -53,26 +59,42 @@ def name(worker: WorkerRecord) -> str:
 
 
 def begin(worker: WorkerRecord) -> None:
-    """A slot was given: the next attempt starts (a start that failed for want of room was none)."""
+    """A slot was given: the next attempt starts."""
     assert isinstance(worker.state, Ready)
-    worker.attempts += 1 if worker.state.retry else 0
+    worker.attempts += 1
     worker.state = Spawning()
 
 
-def spawned(worker: WorkerRecord, now: float) -> list[Effect]:
+def give(worker: WorkerRecord, lane: Lane) -> None:
+    """It is sent to a lane, behind what is there."""
+    assert isinstance(worker.state, Ready)
+    worker.attempts += 1
+    worker.lane = lane
+    worker.state = QUEUED
+
+
+def take_back(worker: WorkerRecord) -> None:
+    """Where it was sent to it never began: that was no attempt."""
+    worker.attempts -= 1
+    worker.lane = None
+    worker.state = READY
+
+
+def spawned(worker: WorkerRecord, since: float, now: float) -> list[Effect]:
+    """It runs since then."""
     state = worker.state
-    if not isinstance(state, Spawning):
-        return []
-    worker.spawn_failures = 0
     timeout = worker.command.settings.timeout_ms
-    worker.state = Running(None if timeout is None else now + timeout)
-    return [] if state.stop is None else stop(worker, state.stop, now, state.hard)
+    worker.state = Running(None if timeout is None else since + timeout)
+    if isinstance(state, Spawning) and state.stop is not None:
+        return stop(worker, state.stop, now, state.hard)
+    return []
 
 
 def wait_for_room(worker: WorkerRecord, now: float) -> None:
-    """A start failed because the machine is full: try again soon, later each time, a second at most."""
+    """A start failed because the machine is full, and was no attempt: again soon, later each time, a second at most."""
     worker.spawn_failures += 1
-    worker.state = Waiting(now + min(1000.0, 5.0 * 2.0**worker.spawn_failures), retry=False)
+    worker.attempts -= 1
+    worker.state = Waiting(now + min(1000.0, 5.0 * 2.0 ** min(worker.spawn_failures, SPAWN_TRIES)))
 
 
 # ── the kill ladder ───────────────────────────────────────────────────────────────────────────────
@@ -88,17 +110,18 @@ def stop(worker: WorkerRecord, reason: str, now: float, hard: bool = False) -> l
         state.stop, state.hard = state.stop or reason, hard or state.hard
         return []
     if isinstance(state, Running) and not hard:
-        worker.state = Stopping(reason, now + worker.batch.plan.kill_grace_ms)
+        worker.state = Stopping(reason, now, now + worker.batch.plan.kill_grace_ms)
         return [Terminate(worker.attempt_id)]
     if isinstance(state, (Running, Stopping)) and hard:
-        worker.state = Killing(getattr(state, "reason", reason), now + GIVE_UP_AFTER_MS)
+        since = getattr(state, "since", now)
+        worker.state = Killing(getattr(state, "reason", reason), since, now + GIVE_UP_AFTER_MS)
         return [Kill(worker.attempt_id)]
     return []
 
 
 def give_up(worker: WorkerRecord) -> list[Effect]:
     assert isinstance(worker.state, Killing)
-    worker.state = Killing(worker.state.reason, None)
+    worker.state = Killing(worker.state.reason, worker.state.since, None)
     return [Forget(worker.attempt_id)]
 
 
@@ -107,7 +130,7 @@ def give_up(worker: WorkerRecord) -> list[Effect]:
 
 def ended(worker: WorkerRecord, ending: Ending) -> TaskError | None:
     """What the attempt came to: None is success."""
-    worker.ending = ending
+    worker.ending, worker.spawn_failures = ending, 0
     state = worker.state
     if isinstance(state, (Stopping, Killing)):
         worker.error = stopped_error(worker, state.reason, ending)
@@ -116,12 +139,42 @@ def ended(worker: WorkerRecord, ending: Ending) -> TaskError | None:
     return worker.error
 
 
-def stopped_error(worker: WorkerRecord, reason: str, ending: Ending | None = None) -> TaskError:
+def returned(worker: WorkerRecord, ending: Return) -> TaskError | None:
+    """The same for a call that came to an end by itself, also in the middle of being ended."""
+    worker.ending, worker.spawn_failures = ending, 0
+    state = worker.state
+    if isinstance(state, (Stopping, Killing)) and ending.ended >= state.since:
+        worker.error = stopped_error(worker, state.reason)
+    else:
+        worker.error = _own_error_of_call(worker, ending)
+    return worker.error
+
+
+def crashed(worker: WorkerRecord, crash: Crash) -> TaskError:
+    """The same for a call whose process is dead."""
+    worker.ending, worker.spawn_failures = crash, 0
+    state = worker.state
+    if isinstance(state, (Stopping, Killing)):
+        worker.error = stopped_error(worker, state.reason, crash)
+    else:
+        worker.error = WorkerCrashed(name(worker), crash.signal, crash.exit_code, crash.told)
+    return worker.error
+
+
+def abandoned(worker: WorkerRecord, reason: str) -> TaskError:
+    """The error of a call that nothing can end: it runs on."""
+    worker.error = stopped_error(worker, reason, abandoned=True)
+    return worker.error
+
+
+def stopped_error(
+    worker: WorkerRecord, reason: str, ending: Ending | Crash | None = None, abandoned: bool = False
+) -> TaskError:
     """The error of a task that Arrea ended."""
     if reason == "timeout":
-        error: TaskError = TimedOut(name(worker), worker.command.settings.timeout_ms or 0.0)
+        error: TaskError = TimedOut(name(worker), worker.command.settings.timeout_ms or 0.0, abandoned)
     else:
-        error = Ended(name(worker), *ENDED[reason])
+        error = Ended(name(worker), *ENDED[reason], abandoned)
     if ending is not None and ending.forgotten:
         error.add_note(f"process {ending.pid} didn't die of SIGKILL: the kernel holds it (state D)")
     return error
@@ -142,6 +195,20 @@ def _own_error(worker: WorkerRecord, ending: Ending) -> TaskError | None:
         return KilledBySignal(name(worker), ending.signal)
     if ending.exit_code:
         return ExitStatus(name(worker), ending.exit_code)
+    return _promoted(worker, ending)
+
+
+def _own_error_of_call(worker: WorkerRecord, ending: Return) -> TaskError | None:
+    problem = ending.problem
+    if problem is not None:
+        if isinstance(problem, Raised):
+            return FunctionFailed(name(worker), problem)
+        return NotPicklable(name(worker), problem.told)
+    return _promoted(worker, ending)
+
+
+def _promoted(worker: WorkerRecord, ending: AnyEnding) -> TaskError | None:
+    """A warning that counts as an error."""
     if ending.warnings and worker.command.settings.policy.on_warning == "promote_to_error":
         return WarningFailed(name(worker), f"warned: {ending.warnings[0]}")
     return None
@@ -218,4 +285,4 @@ def _policy_failed(
 
 
 def wait(worker: WorkerRecord, delay_ms: float, now: float) -> None:
-    worker.state = Waiting(now + delay_ms, retry=True)
+    worker.state = Waiting(now + delay_ms)

@@ -28,6 +28,8 @@ class ConfigKeys(TypedDict, total=False):
     """Of `configure` and `Engine`."""
 
     max_workers: int
+    max_processes: int
+    isolation: str
     max_commands_per_batch: int | None
     default_policy: Policy | str | Mapping[str, Any]
     max_retries: int

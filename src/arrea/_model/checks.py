@@ -63,12 +63,12 @@ def check_callback(value: object, option: str) -> Callable[..., object]:
     """A function that is called and not awaited: what an async one, or a generator, hands back nobody would run."""
     if not callable(value):
         raise InvalidOption(option, f"{option} must be a function, not {shown(value)}")
-    if _flags_of(value) & RUN_LATER:
+    if code_flags(value) & RUN_LATER:
         raise InvalidOption(option, f"{option} must be a plain function, not an async one: {shown(value)}")
     return value
 
 
-def _flags_of(function: Any) -> int:
+def code_flags(function: Any) -> int:
     """Of its code, if it has any in Python; also of an object's `__call__`, and of what `functools.partial` wraps."""
     while not hasattr(function, "__code__") and hasattr(function, "func"):
         function = function.func

@@ -13,13 +13,17 @@ ArreaError                    error; unsupported_platform at the first use on a 
 │   └── EngineStopped         engine_stopped
 └── TaskError                 found in `Result.error`: a failing task is a value
     ├── InvalidCommand        dangerous_command, possible_injection, unparseable, too_deep, command_too_long,
-    │                         rule_failed, empty_command, shell_not_found, cwd_not_found, invalid_option:
+    │                         rule_failed, empty_command, shell_not_found, cwd_not_found, not_picklable, invalid_option:
     │                         refused before it started, never retried
     ├── ExitStatus            exit_status
     ├── KilledBySignal        killed_by_signal
     ├── TimedOut              timeout
     ├── SpawnFailed           spawn_failed
     ├── StatusLost            status_lost
+    ├── FunctionFailed        exception: a function raised; `exception` is what
+    ├── WorkerCrashed         worker_crashed: the process of a function died under it
+    ├── NotPicklable          not_picklable: what a function returned can't leave its process
+    ├── SlotsExhausted        slots_exhausted: all slots are lost to threads that don't end
     ├── WarningFailed         warning
     ├── PolicyFailed          exception: the policy's own function failed; `task_error` is what it was asked about
     └── Ended                 deadline, cancelled, not_started: ended from outside, never retried
@@ -27,10 +31,13 @@ ArreaError                    error; unsupported_platform at the first use on a 
 
 from __future__ import annotations
 
+from arrea._model.text import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from arrea._model.ending import Raised
     from arrea._model.verdict import Verdict
 
 # The field's names for signals, so that naming one needs no import of `signal` (4 ms of start-up).
@@ -212,13 +219,85 @@ class KilledBySignal(TaskError):
 
 
 class TimedOut(TaskError):
-    """One attempt took longer than its timeout; it and what it had started are dead."""
+    """One attempt took longer than its timeout; it and what it had started are dead.
+
+    abandoned: it is not, for it ran in a thread, or in a coroutine that takes no cancellation; nobody waits for it.
+    """
 
     code = "timeout"
 
-    def __init__(self, task: str, timeout_ms: float) -> None:
-        super().__init__(task, f"timed out after {timeout_ms:g} ms and was killed")
+    def __init__(self, task: str, timeout_ms: float, abandoned: bool = False) -> None:
+        then = LEFT_RUNNING if abandoned else "was killed"
+        super().__init__(task, f"timed out after {timeout_ms:g} ms and {then}")
         self.timeout_ms = timeout_ms
+        self.abandoned = abandoned
+
+
+LEFT_RUNNING = 'runs on, for nothing can stop it there (isolation="process" can)'
+
+
+class FunctionFailed(TaskError):
+    """The function raised.
+
+    exception: what it raised; None where that can't be brought here from its process. type_name, text, traceback,
+    notes: the same as texts, which are always there.
+    """
+
+    code = "exception"
+
+    def __init__(self, task: str, raised: Raised) -> None:
+        text = printable(raised.text[:500])
+        super().__init__(task, f"raised {raised.type_name}{': ' if text else ''}{text}")
+        self.exception = raised.exception
+        self.type_name = raised.type_name
+        self.text = raised.text
+        self.traceback = raised.traceback
+        self.notes = raised.notes
+        self.__cause__ = raised.exception
+
+
+class WorkerCrashed(TaskError):
+    """The process that the function ran in died under it: of a `signal`, or with an `exit_code`.
+
+    Both are None if nobody knows. Others that waited behind it ran elsewhere.
+    """
+
+    code = "worker_crashed"
+
+    def __init__(self, task: str, signal: int | None, exit_code: int | None, told: str = "") -> None:
+        self.signal = signal
+        self.signal_name = None if signal is None else signal_name(signal)
+        self.exit_code = exit_code
+        super().__init__(task, f"its process died: {told or _how_died(signal, exit_code)}")
+
+
+def _how_died(signal: int | None, exit_code: int | None) -> str:
+    if signal == 9:
+        return "killed by SIGKILL (by somebody, or by the kernel for want of memory)"
+    if signal is not None:
+        return f"killed by {signal_name(signal)}"
+    return "nobody knows how" if exit_code is None else f"exit code {exit_code}"
+
+
+class NotPicklable(TaskError):
+    """The function returned, but what it returned can't leave its process."""
+
+    code = "not_picklable"
+
+    def __init__(self, task: str, told: str) -> None:
+        super().__init__(task, f"its value can't be brought from its process: {told}; {THREAD_INSTEAD}")
+
+
+THREAD_INSTEAD = 'return something that can, or use isolation="thread"'
+
+
+class SlotsExhausted(TaskError):
+    """Never started: every slot is lost to a thread or a coroutine that timed out and doesn't end."""
+
+    code = "slots_exhausted"
+
+    def __init__(self, task: str) -> None:
+        super().__init__(task, "not started: every slot is held by a thread that timed out and runs on")
 
 
 class SpawnFailed(TaskError):
@@ -276,10 +355,14 @@ class PolicyFailed(TaskError):
 
 
 class Ended(TaskError):
-    """Ended from outside: `deadline`, `cancelled` or `not_started`. Never retried."""
+    """Ended from outside: `deadline`, `cancelled` or `not_started`. Never retried.
 
-    def __init__(self, task: str, code: str, message: str) -> None:
-        super().__init__(task, message, code=code)
+    abandoned: it ran where nothing can stop it (a thread), and runs on; nobody waits for it.
+    """
+
+    def __init__(self, task: str, code: str, message: str, abandoned: bool = False) -> None:
+        super().__init__(task, f"{message}; it {LEFT_RUNNING}" if abandoned else message, code=code)
+        self.abandoned = abandoned
 
 
 NOT_STARTED = {

@@ -6,8 +6,9 @@ An `Event` is a view of what the engine emitted, made when a subscriber looks.
 from __future__ import annotations
 
 from arrea._model.checks import alternatives, meant, shown
+from arrea._model.ending import Ending, Return
 from arrea._model.errors import InvalidOption
-from arrea._model.result import Ending, Output, ReadOnly
+from arrea._model.result import ReadOnly, data_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Event(ReadOnly):
     def _value(value: Any) -> Any:
         if isinstance(value, list):
             return list(value)  # a subscriber of his own may change it
-        return Output(value) if isinstance(value, Ending) else value
+        return data_of(value) if isinstance(value, (Ending, Return)) else value
 
     def __eq__(self, other: object) -> bool:
         return self._of is other._of if isinstance(other, Event) else NotImplemented

@@ -32,6 +32,7 @@ class TaskOptions(TypedDict, total=False):
     inherit_output: bool
     validate: bool
     allow_substitution: bool
+    isolation: str
 
 
 class FurtherFields(TypedDict, total=False):

@@ -26,7 +26,10 @@ WARNING_ACTIONS = ("log", "notify", "continue", "promote_to_error")
 BACKOFFS = ("constant", "exponential")
 ON_STOP = ("finish", "kill")
 # Refused and cancelled tasks are never retried, so their codes would be a mistake in `retry_on`.
-RETRIED_CODES = ("exit_status", "killed_by_signal", "timeout", "spawn_failed", "status_lost", "warning")
+RETRIED_CODES = (
+    "exit_status", "killed_by_signal", "timeout", "spawn_failed", "status_lost", "warning", "exception",
+    "worker_crashed", "not_picklable",
+)  # fmt: skip
 
 
 class Policy:

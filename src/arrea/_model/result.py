@@ -8,82 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from arrea._model.ending import Ending, Return
 from arrea._model.errors import TaskError, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
-    from typing import Any, Protocol, overload
+    from typing import Any, overload
 
-    from arrea._model.task import Command
-
-    class Captured(Protocol):
-        """One stream's output, as the runtime keeps it."""
-
-        @property
-        def total_bytes(self) -> int: ...
-        @property
-        def truncated(self) -> bool: ...
-        def read(self) -> bytes: ...
-        def chunks(self) -> Iterator[bytes]: ...
-
-    class Rusage(Protocol):
-        """The kernel's account of a child: `resource.struct_rusage`."""
-
-        @property
-        def ru_utime(self) -> float: ...
-        @property
-        def ru_stime(self) -> float: ...
-        @property
-        def ru_maxrss(self) -> int: ...
-
-
-class Ending:
-    """How one process ended, as the runtime saw it.
-
-    status: the wait status, None if it is lost. stdout, stderr: None where nothing came.
-    host_peak_kib: the host's own peak memory when the process was started.
-    forgotten: it wouldn't die, not even of SIGKILL.
-    """
-
-    __slots__ = (
-        "duration_ms", "forgotten", "host_peak_kib", "pid", "pipe_left_open", "rusage", "status", "stderr",
-        "stdout", "warnings",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        pid: int,
-        status: int | None,
-        duration_ms: float,
-        stdout: Captured | None = None,
-        stderr: Captured | None = None,
-        pipe_left_open: bool = False,
-        rusage: Rusage | None = None,
-        host_peak_kib: int = 0,
-        warnings: tuple[str, ...] = (),
-        forgotten: bool = False,
-    ) -> None:
-        self.pid = pid
-        self.status = status
-        self.duration_ms = duration_ms
-        self.stdout = stdout
-        self.stderr = stderr
-        self.pipe_left_open = pipe_left_open
-        self.rusage = rusage
-        self.host_peak_kib = host_peak_kib
-        self.warnings = warnings
-        self.forgotten = forgotten
-
-    @property
-    def signal(self) -> int | None:
-        """The number of the signal that ended it. Source for the bits: wait(2), as glibc defines them."""
-        return None if self.status is None else (self.status & 0x7F) or None
-
-    @property
-    def exit_code(self) -> int | None:
-        return None if self.status is None or self.status & 0x7F else self.status >> 8 & 0xFF
+    from arrea._model.ending import AnyEnding, Outcome, Rusage
 
 
 class ReadOnly:
@@ -96,40 +30,6 @@ class ReadOnly:
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"{type(self).__name__}.{name} can't be deleted: results are read-only")
-
-
-class Outcome:
-    """How a task ended, after its last attempt. `Result` is the view of it that callers get.
-
-    error: None on success. ending: of the last attempt that ran. failures of earlier attempts are not kept.
-    queued_ms: from submission to the first start. started_at, ended_at: engine time, None if it never started.
-    """
-
-    __slots__ = (
-        "attempts", "command", "ended_at", "ending", "error", "index", "queued_ms", "started_at", "warnings",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        index: int,
-        command: Command,
-        error: TaskError | None,
-        ending: Ending | None,
-        attempts: int,
-        queued_ms: float,
-        started_at: float | None,
-        ended_at: float,
-        warnings: tuple[str, ...] = (),
-    ) -> None:
-        self.index = index
-        self.command = command
-        self.error = error
-        self.ending = ending
-        self.attempts = attempts
-        self.queued_ms = queued_ms
-        self.started_at = started_at
-        self.ended_at = ended_at
-        self.warnings = warnings
 
 
 class View(ReadOnly):
@@ -264,11 +164,19 @@ class Usage(View):
         return peak if peak > self._of.host_peak_kib else None
 
 
+def data_of(ending: AnyEnding | None) -> Any:
+    """What callers get of an ending: what a command printed, what a function returned."""
+    if isinstance(ending, Ending):
+        return Output(ending)
+    return ending.value if isinstance(ending, Return) else None
+
+
 class Result(ReadOnly):
     """How one task ended. Truthy on success. A failed task is a value: nothing was raised.
 
     success, error (None on success), failures ([] or [error]).
-    data: the `Output`; also of a failed command, as far as it ran; None if it never started.
+    data: of a function what it returned, None if it failed; of a command its `Output`, also of a failed one, as far
+    as it ran; None if it never started.
     label, index (place in the batch, from 0), worker_id ("<batch_id>:<index>"), batch_id.
     attempts: how often it was started. duration_ms: from the first start to the end, waits between included.
     queued_ms: from submission to the first start. started_at: wall clock of the first start (aware datetime, UTC).
@@ -307,8 +215,8 @@ class Result(ReadOnly):
         return [] if self._of.error is None else [self._of.error]
 
     @property
-    def data(self) -> Output | None:
-        return None if self._of.ending is None else Output(self._of.ending)
+    def data(self) -> Any:
+        return data_of(self._of.ending)
 
     @property
     def command(self) -> str:
@@ -357,13 +265,11 @@ class Result(ReadOnly):
         ending = self._of.ending
         return None if ending is None or ending.rusage is None else Usage(ending)
 
-    def unwrap(self) -> Output:
+    def unwrap(self) -> Any:
         """The `data` of a success; raises the error of a failure."""
         if self._of.error is not None:
             raise self._of.error
-        data = self.data
-        assert data is not None
-        return data
+        return self.data
 
 
 class BatchStats(ReadOnly):
@@ -435,10 +341,10 @@ class BatchResult(ReadOnly, Sequence[Result]):
         return [r for r in self.results if r.error is not None and r.error.code == "not_started"]
 
     @property
-    def data(self) -> list[Output | None]:
+    def data(self) -> list[Any]:
         return [result.data for result in self.results]
 
-    def unwrap(self) -> list[Output]:
+    def unwrap(self) -> list[Any]:
         """The data of all, in input order; raises an `ExceptionGroup` with every failed task's error."""
         self.raise_failures()
         return [result.unwrap() for result in self.results]

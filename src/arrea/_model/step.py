@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from arrea._model.call import Call, Work
+    from arrea._model.ending import Crash, Ending, Outcome, Return
     from arrea._model.plan import Plan
-    from arrea._model.result import Ending, Outcome
     from arrea._model.task import Command
 
     AttemptId = tuple[int, int, int]
@@ -32,11 +33,11 @@ class Submitted:
 
 
 class Fed:
-    """More commands of an open batch, at most as many as `Want` asked for; `last` closes it."""
+    """More tasks of an open batch, at most as many as `Want` asked for; `last` closes it."""
 
     __slots__ = ("batch", "commands", "last")
 
-    def __init__(self, batch: int, commands: Sequence[Command], last: bool) -> None:
+    def __init__(self, batch: int, commands: Sequence[Work], last: bool) -> None:
         self.batch = batch
         self.commands = commands
         self.last = last
@@ -117,15 +118,83 @@ class Cancelled:
 
 
 class Resized:
-    """The engine may run so many tasks at once from now on; what runs above that runs on."""
+    """The engine may run so many tasks at once from now on, and functions in so many processes; what runs runs on."""
 
-    __slots__ = ("max_workers",)
+    __slots__ = ("max_processes", "max_workers")
 
-    def __init__(self, max_workers: int) -> None:
+    def __init__(self, max_workers: int, max_processes: int) -> None:
         self.max_workers = max_workers
+        self.max_processes = max_processes
 
 
-Input = Submitted | Fed | Spawned | SpawnFailed | ExitSeen | Printed | Exited | Answered | Cancelled | Resized
+class Heard:
+    """Whether anybody listens: events that nobody hears aren't told."""
+
+    __slots__ = ("by_anybody",)
+
+    def __init__(self, by_anybody: bool) -> None:
+        self.by_anybody = by_anybody
+
+
+# Of lanes: each runs the calls that it was given one after another, in order.
+
+
+class Begun:
+    """A lane has a process, and its first call runs."""
+
+    __slots__ = ("lane",)
+
+    def __init__(self, lane: int) -> None:
+        self.lane = lane
+
+
+class Returned:
+    """Calls of a lane came to an end by themselves, in the order in which they ran."""
+
+    __slots__ = ("attempts", "lane", "returns")
+
+    def __init__(self, lane: int, attempts: Sequence[AttemptId], returns: Sequence[Return]) -> None:
+        self.lane = lane
+        self.attempts = attempts
+        self.returns = returns
+
+
+class Recalled:
+    """What a lane had been given behind `kept` (None: all of it) doesn't run there, and never did."""
+
+    __slots__ = ("kept", "lane")
+
+    def __init__(self, lane: int, kept: AttemptId | None) -> None:
+        self.lane = lane
+        self.kept = kept
+
+
+class LaneLost:
+    """A lane's process is dead, and all of its family; `ran` is the call that it ran at the time, None for none."""
+
+    __slots__ = ("crash", "lane", "ran")
+
+    def __init__(self, lane: int, ran: AttemptId | None, crash: Crash) -> None:
+        self.lane = lane
+        self.ran = ran
+        self.crash = crash
+
+
+class LaneFailed:
+    """There is no process for a lane; `transient`: for want of descriptors, processes, memory."""
+
+    __slots__ = ("error", "lane", "transient")
+
+    def __init__(self, lane: int, error: OSError, transient: bool) -> None:
+        self.lane = lane
+        self.error = error
+        self.transient = transient
+
+
+Input = (
+    Submitted | Fed | Spawned | SpawnFailed | ExitSeen | Printed | Exited | Answered | Cancelled | Resized
+    | Heard | Begun | Returned | Recalled | LaneLost | LaneFailed
+)  # fmt: skip
 
 # ── effects ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -140,6 +209,36 @@ class Spawn:
         self.batch_id = batch_id
         self.command = command
         self.slot = slot
+
+
+class Dispatch:
+    """Give a lane more calls, to be run one after another; a new lane needs a process, a thread or an event loop."""
+
+    __slots__ = ("batch_id", "calls", "kind", "lane")
+
+    def __init__(self, lane: int, kind: str, batch_id: str, calls: Sequence[tuple[AttemptId, Call]]) -> None:
+        self.lane = lane
+        self.kind = kind
+        self.batch_id = batch_id
+        self.calls = calls
+
+
+class Recall:
+    """Take back what a lane hasn't begun; to be answered by `Recalled`."""
+
+    __slots__ = ("lane",)
+
+    def __init__(self, lane: int) -> None:
+        self.lane = lane
+
+
+class Release:
+    """A lane gets no more calls: its process is free for another."""
+
+    __slots__ = ("lane",)
+
+    def __init__(self, lane: int) -> None:
+        self.lane = lane
 
 
 class Terminate:
@@ -183,13 +282,24 @@ class Ask:
 
 
 class Resolve:
-    """A task is settled: this is its only outcome."""
+    """Tasks are settled: each has one outcome."""
 
-    __slots__ = ("batch", "outcome")
+    __slots__ = ("batch", "outcomes")
 
-    def __init__(self, batch: int, outcome: Outcome) -> None:
+    def __init__(self, batch: int, outcomes: list[Outcome]) -> None:
         self.batch = batch
-        self.outcome = outcome
+        self.outcomes = outcomes
+
+
+class Tally:
+    """How many workers started and ended in a turn, and how many retries were decided."""
+
+    __slots__ = ("ended", "retried", "started")
+
+    def __init__(self, started: int, ended: int, retried: int) -> None:
+        self.started = started
+        self.ended = ended
+        self.retried = retried
 
 
 class Abandon:
@@ -197,7 +307,7 @@ class Abandon:
 
     __slots__ = ("batch", "reason", "tasks")
 
-    def __init__(self, batch: int, tasks: Sequence[tuple[int, Command]], reason: str) -> None:
+    def __init__(self, batch: int, tasks: Sequence[tuple[int, Work]], reason: str) -> None:
         self.batch = batch
         self.tasks = tasks
         self.reason = reason
@@ -265,4 +375,7 @@ class Log:
         self.lines = lines
 
 
-Effect = Spawn | Terminate | Kill | Forget | Ask | Resolve | Abandon | Want | Close | Emit | Log
+Effect = (
+    Spawn | Dispatch | Recall | Release | Terminate | Kill | Forget | Ask
+    | Resolve | Tally | Abandon | Want | Close | Emit | Log
+)  # fmt: skip

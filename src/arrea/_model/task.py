@@ -1,4 +1,4 @@
-"""A task as its caller wrote it (`Task`), and as it will run (`Command`)."""
+"""A task as its caller wrote it (`Task`), and as it will run (`Command`; a function is a `Call`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from arrea._model.text import label_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import IO, Any, Unpack
 
     from arrea._model.errors import InvalidCommand
@@ -15,23 +15,33 @@ if TYPE_CHECKING:
 
 
 class Task:
-    """A command with options of its own, for use in a batch. Immutable.
+    """A command or a function with options of its own, for use in a batch. Immutable.
 
-    command: a shell line (text) or an argument vector (a list of texts, no shell).
-    options: `timeout`, `policy`, `shell`, `cwd`, `env`, `inherit_env`, `stdin`, `max_output_bytes`,
+    command: a shell line (text), an argument vector (a list of texts, no shell) or a function (plain or `async`).
+    args: what the function is called with.
+    options: `timeout`, `policy`, `shell`, `cwd`, `env`, `inherit_env`, `stdin`, `max_output_bytes`, `isolation`,
         `label` (any hashable), `validate`, `allow_substitution`, with the meaning that they have in `arrea.execute`.
 
     >>> Task("make -j2", timeout="10m", label="build")
     Task('make -j2', timeout='10m', label='build')
+    >>> Task(divmod, 7, 2)
+    Task(<built-in function divmod>, 7, 2)
     """
 
-    __slots__ = ("command", "options")
+    __slots__ = ("args", "command", "options")
 
-    command: str | Sequence[str]
+    command: str | Sequence[str] | Callable[..., object]
+    args: tuple[Any, ...]
     options: Mapping[str, Any]
 
-    def __init__(self, command: str | Sequence[str], **options: Unpack[TaskOptions]) -> None:
+    def __init__(
+        self,
+        command: str | Sequence[str] | Callable[..., object],
+        *args: object,
+        **options: Unpack[TaskOptions],
+    ) -> None:
         object.__setattr__(self, "command", command)
+        object.__setattr__(self, "args", args)
         object.__setattr__(self, "options", options)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -40,14 +50,22 @@ class Task:
     def __repr__(self) -> str:
         # Values of `env` and `stdin` may be secrets: named, not shown.
         options = (f", {k}={'...' if k in ('env', 'stdin') else repr(v)}" for k, v in self.options.items())
-        return f"Task({self.command!r}{''.join(options)})"
+        args = (f", {argument!r}" for argument in self.args)
+        return f"Task({self.command!r}{''.join(args)}{''.join(options)})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_restore_task, (self.command, dict(self.options)))
+        return (_restore_task, (self.command, self.args, dict(self.options)))
 
 
-def _restore_task(command: str | Sequence[str], options: dict[str, Any]) -> Task:
-    return Task(command, **options)
+def _restore_task(
+    command: str | Sequence[str] | Callable[..., object], args: tuple[object, ...], options: dict[str, Any]
+) -> Task:
+    return Task(command, *args, **options)
+
+
+# Of what will run: where it runs.
+COMMAND, PROCESS, THREAD, COROUTINE = "command", "process", "thread", "coroutine"
+ISOLATIONS = (PROCESS, THREAD)
 
 
 class Variables:
@@ -110,6 +128,8 @@ class Command:
     """
 
     __slots__ = ("argv", "direct", "label", "name", "refusal", "settings", "text")
+    kind = COMMAND
+    large = False
 
     def __init__(
         self,

@@ -60,3 +60,13 @@ def encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def type_name(kind: type) -> str:
+    """As a traceback names it.
+
+    >>> type_name(ValueError), type_name(type_name.__class__)
+    ('ValueError', 'function')
+    """
+    module = getattr(kind, "__module__", None)
+    return kind.__qualname__ if module in ("builtins", "__main__", None) else f"{module}.{kind.__qualname__}"

@@ -78,6 +78,11 @@ class Bus:
             self._boxes = tuple(box for box in self._boxes if not box.closed)
             self._note_wishes()
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody subscribes."""
+        return bool(self._boxes)
+
     def _note_wishes(self) -> None:
         self.wants_output = any(box.wants("output") for box in self._boxes)
 

@@ -37,13 +37,16 @@ class Config:
     """
 
     __slots__ = (
-        "allowed_shells", "base_policy", "default_policy", "kill_grace_ms", "log_level", "max_commands_per_batch",
-        "max_output_bytes", "max_workers", "shell", "sudo_allowlist", "validation_rules",
+        "allowed_shells", "base_policy", "default_policy", "isolation", "kill_grace_ms", "log_level",
+        "max_commands_per_batch", "max_output_bytes", "max_processes", "max_workers", "shell", "sudo_allowlist",
+        "validation_rules",
     )  # fmt: skip
 
     def __init__(self, /, **given: object) -> None:
         values: dict[str, Any] = {**DEFAULTS, **checked(given, "engine")}
         self.max_workers: int = values["max_workers"]
+        self.max_processes: int = values["max_processes"]
+        self.isolation: str = values["isolation"]
         self.max_commands_per_batch: int | None = values["max_commands_per_batch"]
         self.max_output_bytes: int | None = values["max_output_bytes"]
         self.kill_grace_ms: float = values["kill_grace"]

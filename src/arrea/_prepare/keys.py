@@ -8,12 +8,14 @@ A new key is one entry of `KEYS`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from arrea._model.checks import alternatives, known, meant, shown
 from arrea._model.duration import EXPECTED, parse_duration
 from arrea._model.errors import InvalidConfig, InvalidOption
 from arrea._model.policy import FIELDS, NAMED, Policy, parse_policy
+from arrea._model.task import ISOLATIONS
 from arrea._model.text import encodable
 from arrea._prepare.validation.validator import DEFAULT_RULES
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     Read = Callable[[str], object]
 
 MOST_WORKERS = 100_000
+MOST_PROCESSES = 10_000
 MOST_BYTES = 2**62
 MOST_RETRIES = 1_000_000_000
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -173,6 +176,10 @@ def _one_of(value: object, key: str, allowed: tuple[str, ...], others: str = "")
     return value
 
 
+def isolation(value: object, key: str) -> str:
+    return _one_of(value, key, ISOLATIONS)
+
+
 def policy(value: object, key: str) -> object:
     """A policy's name, a `Policy`, or a mapping of fields, which is kept as what its fields mean."""
     if isinstance(value, Policy):
@@ -214,6 +221,8 @@ KEYS: Mapping[str, Key] = {
     "default_policy": Key("retry", policy, read_word),
     "max_retries": Key(3, whole(0, MOST_RETRIES), read_number),
     "retry_delay": Key(1000.0, duration, read_word),
+    "max_processes": Key(len(os.sched_getaffinity(0)), whole(1, MOST_PROCESSES), read_number),
+    "isolation": Key("process", isolation, read_word),
     "kill_grace": Key(2000.0, duration, read_word),
     "shell": Key(None, or_none(shell_name), read_or_none),
     "allowed_shells": Key(("sh", "bash", "zsh", "fish", "dash"), names, read_names),

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Mapping
 
-from arrea._model.checks import count, known, shown
+from arrea._model.call import Surroundings
+from arrea._model.checks import count, known, one_of, shown
 from arrea._model.duration import parse_duration
 from arrea._model.errors import ArreaError, InvalidOption
 from arrea._model.policy import Policy, parse_policy
-from arrea._model.task import Direct, Settings, Variables
+from arrea._model.task import ISOLATIONS, Direct, Settings, Variables
 from arrea._model.text import encodable
 from arrea._prepare.direct import Shell, plain_words
 from arrea._prepare.judging import Judge
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 TASK_OPTIONS = (
     "timeout", "policy", "shell", "cwd", "env", "inherit_env", "stdin", "max_output_bytes", "label", "inherit_output",
-    "validate", "allow_substitution",
+    "validate", "allow_substitution", "isolation",
 )  # fmt: skip
 
 
@@ -37,10 +39,11 @@ class Options:
     default_policy is for a task that names none. judge: None where the caller wants no validation.
     """
 
-    __slots__ = ("_shell", "judge", "settings", "shell")
+    __slots__ = ("_shell", "_silenced", "_surroundings", "isolation", "judge", "settings", "shell")
 
     def __init__(self, given: Mapping[str, Any], config: Config, default_policy: Policy) -> None:
         self._shell: Shell | None = None
+        self._surroundings: Surroundings | None = None
         try:
             self._read(given, config, default_policy)
         except ArreaError:
@@ -57,6 +60,16 @@ class Options:
         shell = self._shell = self._shell or self._look_at_shell()
         return Direct(words, shell.tells_path) if shell.changes_nothing else None
 
+    def surroundings(self) -> Surroundings:
+        """Of functions in worker processes: where the program is now."""
+        if self._surroundings is None:
+            variables = {**self.settings.variables.values, **self._silenced}
+            directory = self.settings.cwd or _own_directory()
+            self._surroundings = Surroundings(
+                directory, variables, [*map(str, sys.path)], [*getattr(sys, "argv", ())]
+            )
+        return self._surroundings
+
     def _look_at_shell(self) -> Shell:
         """Once, when the first line comes that could do without it."""
         return Shell(self.shell, self.settings.variables.values, self.settings.cwd)
@@ -67,9 +80,12 @@ class Options:
         values = _variables(given.get("env"), _switch(given, "inherit_env", True))
         self.shell = find_shell(given.get("shell", config.shell), config.allowed_shells, values)
         self.judge = _judge(given, config, self.shell)
-        for name in silenced(self.shell):
-            if name not in (given.get("env") or ()):
-                values.pop(name, None)
+        self.isolation = one_of(given.get("isolation", config.isolation), "isolation", ISOLATIONS)
+        self._silenced = {
+            name: values.pop(name)
+            for name in silenced(self.shell)
+            if name in values and name not in (given.get("env") or ())
+        }
         self.settings = Settings(
             policy=policy,
             timeout_ms=parse_duration(given["timeout"], "timeout") if "timeout" in given else policy.timeout,
@@ -79,6 +95,17 @@ class Options:
             max_output_bytes=_max_output(given, config),
             inherit_output=_switch(given, "inherit_output", False),
         )
+
+
+def _own_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        raise InvalidOption(
+            "cwd",
+            "the directory of this program was deleted: give another one with cwd=",
+            code="cwd_not_found",
+        ) from None
 
 
 def check_label(label: object) -> object:

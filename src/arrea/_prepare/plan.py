@@ -8,6 +8,7 @@ becomes a command that fails without starting.
 from __future__ import annotations
 
 import os
+from contextvars import copy_context
 
 from arrea._model.checks import check_callback, count, known, shown
 from arrea._model.duration import parse_duration
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from arrea._model.call import Home, Work
     from arrea._model.event import Event
     from arrea._model.policy import Policy
     from arrea._prepare.config import Config
+    from arrea._prepare.functions import Functions, Mapper
 
 BATCH_OPTIONS = ("workers", "deadline", "on_output")
 
@@ -40,10 +43,12 @@ BATCH_OPTIONS = ("workers", "deadline", "on_output")
 class Preparer:
     """Prepares the elements of one call: the options of the call are checked once, here.
 
-    `default_policy` is for a call that names none.
+    `default_policy` is for a call that names none. home: of async functions, see `Target`.
     """
 
-    def __init__(self, options: Mapping[str, Any], config: Config, default_policy: Policy) -> None:
+    def __init__(
+        self, options: Mapping[str, Any], config: Config, default_policy: Policy, home: Home | None = None
+    ) -> None:
         known(options, (*TASK_OPTIONS, *BATCH_OPTIONS))
         self._config = config
         self._given = {name: value for name, value in options.items() if name in TASK_OPTIONS}
@@ -52,16 +57,42 @@ class Preparer:
         self._label = check_label(options.get("label"))
         self.window = config.max_commands_per_batch or 500
         self.on_output = _listener(options.get("on_output"))
+        self.home = home
+        self._context = copy_context()  # of the caller: an iterator may be pulled in another one
+        self._functions_of_call: Functions | None = None
 
     # ── elements ──────────────────────────────────────────────────────────────────────────────────
 
-    def command(self, index: int, element: object) -> Command:
+    def command(self, index: int, element: object) -> Work:
         """One element, checked. Raises `InvalidOption`."""
         if isinstance(element, Task):
-            return self._from_task(index, element)
-        return _command(element, self._options, self._label)
+            return self._from_task(element)
+        return self._work(element, (), self._options, self._label)
 
-    def command_or_refusal(self, index: int, element: object) -> Command:
+    def _work(self, element: object, args: tuple[object, ...], options: Options, label: object) -> Work:
+        if not callable(element):
+            if args:
+                raise InvalidOption("args", f"a command takes no arguments: {shown(element)}")
+            return _command(element, options, label)
+        return self._functions().call(element, args, options, label)
+
+    def _functions(self) -> Functions:
+        if self._functions_of_call is None:
+            from arrea._prepare.functions import Functions  # most of the command line's calls have none
+
+            self._functions_of_call = Functions(self.home, self._context)
+        return self._functions_of_call
+
+    def mapper(self, function: object) -> Mapper:
+        """For the items of a `map` of this function. Raises `InvalidOption`."""
+        if not callable(function):
+            raise InvalidOption("function", f"function must be one, not {shown(function)}")
+        from arrea._prepare.functions import Mapper
+
+        target = self._functions().target(function, self._options)
+        return Mapper(target, self._context, self.window, self._label, self.refused)
+
+    def command_or_refusal(self, index: int, element: object) -> Work:
         """The same; what is wrong with the element becomes the failure of its task."""
         try:
             return self.command(index, element)
@@ -86,12 +117,12 @@ class Preparer:
         except InvalidOption:
             return None
 
-    def all_commands(self, elements: Sequence[object]) -> list[Command]:
+    def all_commands(self, elements: Sequence[object]) -> list[Work]:
         """A list, whole. Raises `TooManyCommands`, or `InvalidBatch` naming every bad element."""
         limit = self._config.max_commands_per_batch
         if limit is not None and len(elements) > limit:
             raise TooManyCommands(len(elements), limit)
-        commands: list[Command] = []
+        commands: list[Work] = []
         errors: list[tuple[int, ArreaError]] = []
         for index, element in enumerate(elements):
             try:
@@ -104,20 +135,25 @@ class Preparer:
             raise InvalidBatch(errors)
         return commands
 
-    def _from_task(self, index: int, task: Task) -> Command:
+    def _from_task(self, task: Task) -> Work:
         if not task.options:
-            return _command(task.command, self._options, self._label)
+            return self._work(task.command, task.args, self._options, self._label)
         merged = {**self._given, **task.options}
         known(task.options, TASK_OPTIONS)
         label = check_label(merged.get("label"))
         if task.options.keys() == {"label"}:
-            return _command(task.command, self._options, label)
-        return _command(task.command, Options(merged, self._config, self._options.settings.policy), label)
+            return self._work(task.command, task.args, self._options, label)
+        options = Options(merged, self._config, self._options.settings.policy)
+        if callable(task.command):
+            from arrea._prepare.functions import check_options
+
+            check_options(task.options, task.command, options.isolation)
+        return self._work(task.command, task.args, options, label)
 
     # ── the whole ─────────────────────────────────────────────────────────────────────────────────
 
-    def plan(self, commands: Sequence[Command], *, open: bool = False) -> Plan:
-        """The batch, ready for the engine. `open`: more commands will be fed to it."""
+    def plan(self, commands: Sequence[Work], *, open: bool = False, in_order: bool = False) -> Plan:
+        """The batch, ready for the engine. open: more commands will be fed to it. in_order: see `Plan`."""
         most = self._config.max_workers
         workers = count(self._batch.get("workers", most), "workers", least=1, most=most)
         deadline = parse_duration(self._batch.get("deadline"), "deadline")
@@ -129,6 +165,7 @@ class Preparer:
             deadline_ms=deadline,
             kill_grace_ms=self._config.kill_grace_ms,
             open=open,
+            in_order=in_order,
             window=self.window,
         )
 
@@ -155,10 +192,12 @@ def _command(element: object, options: Options, label: object) -> Command:
         if options.judge is not None:
             options.judge.check(words, options.settings.stdin)
         return Command(" ".join(map(in_quotes, words)), words, options.settings, label)
-    later = "; functions can't be run yet" if callable(element) else ""
-    raise InvalidOption(
-        "command", f"a command is text (a shell line) or a list of texts, not {shown(element)}{later}"
-    )
+    if type(element).__name__ == "coroutine":
+        element.close()  # type: ignore[attr-defined]  # nobody will await it, and it would complain
+        told = "a coroutine can run only once: pass the async function itself, with its arguments in a Task"
+        raise InvalidOption("command", told)
+    expected = "a command is text (a shell line), a list of texts or a function"
+    raise InvalidOption("command", f"{expected}, not {shown(element)}")
 
 
 def _check_line(line: str) -> None:
@@ -191,6 +230,10 @@ def _words(element: Sequence[object]) -> tuple[str, ...]:
 def _as_text(element: object) -> str:
     if isinstance(element, Task):
         element = element.command
+    if callable(element):
+        from arrea._prepare.functions import name_of
+
+        return name_of(element)
     if isinstance(element, (list, tuple)):
         return " ".join(str.__str__(word) if isinstance(word, str) else shown(word) for word in element)
     return str.__str__(element) if isinstance(element, str) else shown(element)

@@ -1,6 +1,6 @@
-"""A running attempt: its process, its pipes, its output, and the ladder that ends it.
+"""A running attempt: its process, its pipes, its output.
 
-Decides nothing about when to start or to kill: it is told. It reads, counts, signals, and says when the
+Decides nothing about when to start or to kill: it is told. It reads, counts, and says when the
 attempt is over: when its process has exited and the pipes are read to their end or, if something in the
 background still holds them, for 250 ms; and, if it was killed, when all of its family is dead.
 """
@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import os
 
-from arrea._model.result import Ending
+from arrea._model.ending import Ending
 from arrea._runtime.capture import Capture
-from arrea._runtime.tree import Census, parents_first, send
+from arrea._runtime.family import Family
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from arrea._model.result import Rusage
+    from arrea._model.ending import Rusage
     from arrea._model.stats import Running
     from arrea._model.step import Spawn
     from arrea._runtime.capture import Budget
     from arrea._runtime.outflow import Outflow
     from arrea._runtime.spool import Spool
-    from arrea._runtime.tree import Process
 
-    Look = Callable[[], Census]
-
-SIGKILL, SIGTERM, SIGCONT, SIGSTOP = 9, 15, 18, 19  # signal(7), asm-generic; importing `signal` costs 4 ms
 # 64 KiB on a pipe of the default size is the quickest way to read: larger reads fall out of the cache.
 READ_BYTES = 65_536
 READS_PER_TURN = 4
@@ -36,8 +32,6 @@ DRAIN_MS = 250.0
 WARNINGS_BYTES = 262_144
 # What is read for that: the default `max_output_bytes`. More may be a whole disk, and everybody would wait for it.
 WARNINGS_MOST_BYTES = 8 * 2**20
-NEVER = -1  # no process has this start time
-STANDING = "TtZX"  # states of processes that are stopped, traced or dead
 
 
 def task_of(spawn: Spawn) -> bytes:
@@ -45,19 +39,16 @@ def task_of(spawn: Spawn) -> bytes:
     return b"%b:%d" % (spawn.batch_id.encode(), spawn.attempt[1])
 
 
-class Child:
+class Child(Family):
     """One process that Arrea started, from its start to its wait status.
 
-    out_fd, err_fd, pidfd: -1 when closed. known: (pid, start time) of family members that were seen.
-    exited_at, drain_until: engine time, None before the exit. signalled: the signal the ladder has come to.
-    orphans: finds those of it that came to us when their parent ended.
+    out_fd, err_fd, pidfd: -1 when closed. exited_at, drain_until: engine time, None before the exit.
     outflow: where its output goes as it comes, None for nowhere; held_at: since when we don't read for its sake.
     """
 
     __slots__ = (
-        "bytes_read", "drain_until", "err_fd", "exited_at", "held_at", "host_peak_kib", "known", "marks", "orphans",
-        "out_fd", "outflow", "pid", "pidfd", "signalled", "spawn", "started_at", "status_lost", "stderr",
-        "stdout", "tried", "watched",
+        "bytes_read", "drain_until", "err_fd", "exited_at", "held_at", "host_peak_kib", "out_fd", "outflow", "pidfd",
+        "spawn", "started_at", "stderr", "stdout", "tried", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -71,25 +62,20 @@ class Child:
         started_at: float,
         host_peak_kib: int,
     ) -> None:
+        super().__init__(pid, marks)
         self.spawn = spawn
-        self.pid = pid
         self.pidfd = pidfd
         self.out_fd = out_fd
         self.err_fd = err_fd
-        self.marks = marks
         self.started_at = started_at
         self.host_peak_kib = host_peak_kib
         self.stdout: Capture | None = None
         self.stderr: Capture | None = None
         self.exited_at: float | None = None
         self.drain_until: float | None = None
-        self.signalled = 0
-        self.known: set[tuple[int, int]] = set()
-        self.status_lost = False
         self.watched = self.tried = False
         self.bytes_read = 0
         self.outflow: Outflow | None = None
-        self.orphans: Callable[[Child, Census], list[Process]] | None = None
         self.held_at: float | None = None
 
     # ── output ────────────────────────────────────────────────────────────────────────────────────
@@ -173,40 +159,7 @@ class Child:
             return None, None
         return (status, rusage) if pid else (None, None)
 
-    # ── the ladder ────────────────────────────────────────────────────────────────────────────────
-
-    def terminate(self, look: Look) -> None:
-        """SIGTERM to the group and to those who left it. SIGCONT, for a stopped one acts on nothing else."""
-        self.signalled = SIGTERM
-        strays = self._seen(look)
-        for signum in (SIGTERM, SIGCONT):
-            self._send_all(signum, strays)
-
-    def kill(self, look: Look) -> None:
-        """SIGKILL to the group and to all of the family that is seen."""
-        self.signalled = SIGKILL
-        strays = self._seen(look)
-        self._signal_group(SIGKILL)
-        for process in strays:
-            _send(process, SIGKILL)
-
-    def pause(self, census: Census) -> int:
-        """Stops it and its family, where nobody can catch it; how many were seen that weren't stopped yet."""
-        leader = census.processes.get(self.pid)
-        family = self.family(census) + ([] if leader is None else [leader])
-        moving = [process for process in family if process.state not in STANDING]
-        if moving:
-            self._send_all(SIGSTOP, moving)
-        return len(moving)
-
-    def proceed(self, look: Look) -> None:
-        self._send_all(SIGCONT, self._seen(look))
-
-    def _send_all(self, signum: int, strays: list[Process]) -> None:
-        group = self.pid if self._signal_group(signum) else None
-        for process in strays:
-            if process.pgid != group:
-                _send(process, signum)
+    # ── how it stands ─────────────────────────────────────────────────────────────────────────────
 
     def running(self, now: float) -> Running:
         """How it stands, for people."""
@@ -215,55 +168,13 @@ class Child:
         command, (_, index, number) = self.spawn.command, self.spawn.attempt
         return Running(self.spawn.batch_id, index, command.name, number, now - self.started_at)
 
-    def family(self, census: Census) -> list[Process]:
-        """Who else lives of this attempt. Whoever was seen once is remembered, wherever it moves."""
-        if not self.known:
-            self._know_leader(census)
-        members = census.family(self.pid, self.marks, self.known)
-        if self.orphans is not None:
-            members += self.orphans(self, census)
-        members = parents_first(members)
-        self.known.update(process.identity for process in members)
-        return members
-
-    def _know_leader(self, census: Census) -> None:
-        """Its start time, for whoever bears its number once it is reaped is a stranger."""
-        leader = census.processes.get(self.pid)
-        started = leader.start_time if leader is not None and self._is_ours() else NEVER
-        self.known.add((self.pid, started))
-
-    def _seen(self, look: Look) -> list[Process]:
-        """The family, or nobody if no descriptor is left to look with (EMFILE): whoever calls looks again."""
-        try:
-            return self.family(look())
-        except OSError:
-            return []
-
-    def _signal_group(self, signum: int) -> bool:
-        """Only while the leader isn't reaped: until then its number, and so its group's, is ours."""
-        if self.status_lost or not self._is_ours():
-            self.status_lost = True
-            return False
-        try:
-            os.killpg(self.pid, signum)
-        except (ProcessLookupError, PermissionError):
-            return False  # nobody left in the group, or only set-uid programs, which we may not signal
-        return True
-
-    def _is_ours(self) -> bool:
+    def is_ours(self) -> bool:
         """Whether the kernel still holds the pid for us: running, or a zombie that nobody reaped."""
         try:
             os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return False
         return True
-
-
-def _send(process: Process, signum: int) -> None:
-    try:
-        send(process, signum)
-    except OSError:
-        return  # no descriptor left for its pidfd (EMFILE): whoever calls looks again
 
 
 def find_warnings(stderr: Capture) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from collections import deque
 from arrea._model.step import Exited, ExitSeen, Printed, Spawned
 from arrea._runtime.adopted import Adopted, become_subreaper
 from arrea._runtime.capture import Budget
-from arrea._runtime.child import SIGKILL, task_of
+from arrea._runtime.child import task_of
+from arrea._runtime.family import SIGKILL
 from arrea._runtime.roster import NO_ROW
 from arrea._runtime.spool import Spool
 from arrea._runtime.tree import Census

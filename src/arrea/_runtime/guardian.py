@@ -21,13 +21,14 @@ import threading
 from time import monotonic
 
 from arrea._runtime.environment import Environment
+from arrea._runtime.interpreter import find_interpreter, home
 from arrea._runtime.roster import Roster, open_process, signed_in
 from arrea._runtime.spawn import spawn
 from arrea._runtime.tree import look_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 SIGKILL = 9
 TRANSIENT = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
@@ -100,7 +101,7 @@ class Guardian:
         if self._settled or monotonic() < self._not_before or self._is_hopeless():
             return
         try:
-            self._spawn(_find_interpreter())
+            self._spawn(find_interpreter())
             self._settled = True
         except OSError as error:
             self._let_go()
@@ -205,31 +206,13 @@ class Guardian:
 # ── How to start it ──────────────────────────────────────────────────────────────────────────────
 
 
-def _find_interpreter() -> str:
-    for path in _interpreters():
-        if os.access(path, os.X_OK):
-            return path
-    text = f"no Python interpreter is found to run it: sys.executable is {sys.executable!r}"
-    raise FileNotFoundError(errno.ENOENT, f"{text}, and {sys.base_prefix!r} has no bin/python3")
-
-
-def _interpreters() -> Iterator[str]:
-    """Where one may be. A program that embeds Python, or was frozen, is none itself."""
-    is_python = os.path.basename(sys.executable or "").startswith(("python", "pypy"))
-    if is_python and not getattr(sys, "frozen", False):
-        yield sys.executable
-    for name in (f"python{sys.version_info[0]}.{sys.version_info[1]}", "python3"):
-        yield os.path.join(sys.base_prefix, "bin", name)
-
-
 def _command_line(interpreter: str) -> list[str]:
     """The last word is for whoever reads it in `ps`."""
     me = look_at(os.getpid())
     if me is None:
         raise OSError(errno.ENOENT, "/proc isn't there")
-    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     options = ["-I", "-S", "-B"] if sys.dont_write_bytecode or sys.pycache_prefix else ["-I", "-S"]
-    return [interpreter, *options, "-c", CODE, home, str(me.pid), str(me.start_time), "arrea-guardian"]
+    return [interpreter, *options, "-c", CODE, home(), str(me.pid), str(me.start_time), "arrea-guardian"]
 
 
 def _environment() -> Environment:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
+    from arrea._model.call import Work
+    from arrea._model.ending import Outcome
     from arrea._model.errors import EngineStopped
-    from arrea._model.result import Outcome
     from arrea._model.step import Effect
-    from arrea._model.task import Command
 
     class Port(Protocol):
         """A batch's caller; `flush` comes once after each turn that told something."""
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
         batch_id: str
         ending: bool
 
-        def resolved(self, outcome: Outcome) -> None: ...
-        def abandoned(self, tasks: Sequence[tuple[int, Command]], reason: str) -> None: ...
+        def resolved(self, outcomes: Sequence[Outcome]) -> None: ...
+        def abandoned(self, tasks: Sequence[tuple[int, Work]], reason: str) -> None: ...
         def wanted(self, count: int) -> None: ...
         def closed(self, close: Close) -> None: ...
         def failed(self, error: EngineStopped) -> None: ...
@@ -81,7 +81,7 @@ class Ports:
     def _tell(self, effect: Effect) -> None:
         match effect:
             case Resolve():
-                self._port(effect.batch).resolved(effect.outcome)
+                self._port(effect.batch).resolved(effect.outcomes)
             case Close():
                 self._port(effect.batch).closed(effect)
                 del self._ports[effect.batch]

@@ -20,35 +20,46 @@ from arrea._model.errors import EngineStopped
 from arrea._model.step import (
     Ask,
     Cancelled,
+    Dispatch,
     Emit,
     Fed,
     Forget,
+    Heard,
     Kill,
     Log,
+    Recall,
+    Release,
     Resized,
     Spawn,
     SpawnFailed,
     Submitted,
+    Tally,
     Terminate,
 )
 from arrea._runtime.callbacks import Callbacks
 from arrea._runtime.child import Child
 from arrea._runtime.children import FRESH_MS, Children
 from arrea._runtime.guardian import Guardian
+from arrea._runtime.letters import Opened, Pulled, Suspension
 from arrea._runtime.outflow import Outflow
+from arrea._runtime.performers import Performers
 from arrea._runtime.ports import FOR_CALLERS, Ports
 from arrea._runtime.spawner import Spawners
+from arrea._runtime.standard import Placeholders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Protocol
 
+    from arrea._model.call import Work
     from arrea._model.plan import Plan
     from arrea._model.stats import Running
     from arrea._model.step import Effect, Input
-    from arrea._model.task import Command
+    from arrea._runtime.letters import Feed
     from arrea._runtime.ports import Port
+
+    Post = Input | Child | Outflow | Suspension | Pulled | Opened
 
     class Engine(Protocol):
         """What the reactor drives."""
@@ -57,14 +68,20 @@ if TYPE_CHECKING:
         def next_due(self) -> float | None: ...
 
     class Observer(Protocol):
-        """Is told all effects of each turn; `wants_output`: somebody listens to what commands print."""
+        """Is told all effects of each turn.
 
+        wants_events: somebody listens; wants_output: to what commands print.
+        """
+
+        @property
+        def wants_events(self) -> bool: ...
         @property
         def wants_output(self) -> bool: ...
         def observe(self, effects: Sequence[Effect]) -> None: ...
 
 
 MOST_SPAWNERS = 4
+LOOK_MS = 2.0
 STOP_WITHIN_S = 3.0
 SUSPEND_WITHIN_S = 2.0
 PACE_S = 0.001
@@ -77,16 +94,6 @@ def clock() -> float:
     return time.monotonic() * 1000.0
 
 
-class Suspension:
-    """A wish of the command line's: all that runs is stopped, and time stands still until it goes on."""
-
-    __slots__ = ("goes_on", "stands")
-
-    def __init__(self) -> None:
-        self.stands = threading.Event()
-        self.goes_on = threading.Event()
-
-
 class Reactor:
     """Runs an engine against the operating system. Methods without an underscore may be called from any thread.
 
@@ -97,7 +104,7 @@ class Reactor:
         self._engine = engine
         self._observer = observer
         self._ports = Ports()
-        self._mail: deque[Input | Child | Outflow | Suspension] = deque()
+        self._mail: deque[Post] = deque()
         self._inputs: list[Input] = []
         self.numbers = count(1)
         self._submitting = threading.RLock()  # a signal handler may submit in the middle of it
@@ -115,6 +122,7 @@ class Reactor:
         self._suspending: Suspension | None = None
         self._suspended_ms = 0.0
         self._turned_at = 0.0
+        self._placeholders = Placeholders()  # before anything else is opened
         self._epoll = select.epoll()
         self._guardian = Guardian(self._watch, self._unwatch)
         self._guardian_missed = False
@@ -128,6 +136,11 @@ class Reactor:
         most = min(os.cpu_count() or 1, MOST_SPAWNERS)
         self._spawners = Spawners(most, self._hand_over, self._post, self.now, self._guardian)
         self._callbacks = Callbacks(self._post)
+        self._performers = Performers(
+            self._epoll, self._inputs.append, self._post, self._guardian, self.now, lambda: self._suspended_ms
+        )
+        self._heard = True
+        self._pulled: deque[Pulled] = deque()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -169,14 +182,18 @@ class Reactor:
                 self._children.outflows[number] = outflow
             self._post(Submitted(number, plan))
 
-    def feed(self, batch: int, commands: Sequence[Command], last: bool) -> None:
+    def feed(self, batch: int, commands: Sequence[Work], last: bool) -> None:
         self._post(Fed(batch, commands, last))
+
+    def look_for(self, batch: int, feed: Feed) -> None:
+        """A source was pulled, and the next one may be long in coming: what was pulled is taken in a moment."""
+        self._post(Pulled(batch, feed, self.now() + LOOK_MS))
 
     def cancel(self, batch: int, hard: bool = False) -> None:
         self._post(Cancelled(batch, hard))
 
-    def resize(self, max_workers: int) -> None:
-        self._post(Resized(max_workers))
+    def resize(self, max_workers: int, max_processes: int) -> None:
+        self._post(Resized(max_workers, max_processes))
 
     def resume(self, outflow: Outflow) -> None:
         """It has room again."""
@@ -188,7 +205,8 @@ class Reactor:
 
     def running(self) -> list[Running]:
         """What runs at the moment."""
-        return self._children.snapshot(self.now())
+        now = self.now()
+        return self._children.snapshot(now) + self._performers.running(now)
 
     def adopt_orphans(self) -> None:
         """Makes this process a subreaper, and ends orphans like their families. Before the first task."""
@@ -248,7 +266,7 @@ class Reactor:
             self.cancel(number, hard)
         self._wake()
 
-    def _post(self, item: Input | Child | Outflow | Suspension) -> None:
+    def _post(self, item: Post) -> None:
         self._mail.append(item)
         self._wake()
 
@@ -292,20 +310,27 @@ class Reactor:
         now = self.now()
         self._open_mail(now)  # before looking at what is ready: a process that exited already may be in it
         self._take_ready(ready, now)
+        self._take_pulled(now)
         self._catch_up(now)
         self._children.tend(now)
+        self._performers.tend(now)
         if not self._spawners.pending:
             self._children.reap_adopted(now)
         if self._suspending is not None:
             self._stand_still(self._suspending)
             return
-        effects = self._engine.step(now, self._inputs)
-        self._inputs.clear()
+        if self._observer.wants_events is not self._heard:
+            self._heard = self._observer.wants_events
+            self._inputs.insert(0, Heard(self._heard))
+        inputs = self._inputs[:]
+        self._inputs.clear()  # before what follows, which may report something
+        effects = self._engine.step(now, inputs)
         told = self._carry_out_all(effects, now)
         self._observer.observe(effects)  # before callers: whoever has a result finds it counted
         for number in self._ports.tell(told):
             self._children.outflows.pop(number, None)
         self._children.turn_ended()
+        self._performers.turn_ended()
         if self._guardian.problem is not None and not self._guardian_missed:
             self._guardian_missed = True
             self._observer.observe([Log("Arrea", (self._guardian.problem,))])
@@ -325,9 +350,16 @@ class Reactor:
         for fd, mask in ready:
             if fd == self._wake_fd:
                 os.eventfd_read(fd)
-            elif not self._guardian.on_ready(fd):
+            elif not self._performers.on_ready(fd, mask, now) and not self._guardian.on_ready(fd):
                 exited = self._children.on_ready(fd, mask, now) or exited
         return exited
+
+    def _take_pulled(self, now: float) -> None:
+        while self._pulled and self._pulled[0].due <= now:
+            pulled = self._pulled.popleft()
+            commands = pulled.feed.take()
+            if commands:
+                self._inputs.append(Fed(pulled.batch, commands, False))
 
     def _catch_up(self, now: float) -> None:
         """Before a timer fires: sees every exit that came before it, also if we were held up (a busy host, SIGSTOP)."""
@@ -360,7 +392,9 @@ class Reactor:
         """Seconds until something is due; None is for ever."""
         # Nobody is reaped while a start is under way, so that is nothing to wake up for either.
         also = self.now() + FRESH_MS if self._spawners.pending else self._children.reap_due()
-        due = min(self._children.due(), also)
+        due = min(self._children.due(), self._performers.due(self.now()), also)
+        if self._pulled:
+            due = min(due, self._pulled[0].due)
         engine_due = self._engine.next_due()
         if engine_due is not None:
             due = min(due, engine_due)
@@ -375,13 +409,21 @@ class Reactor:
                 self._children.welcome(item, now)
             elif isinstance(item, Outflow):
                 self._children.resume(item, now)
-            elif isinstance(item, Suspension):
-                self._suspending = item
+            elif isinstance(item, (Suspension, Pulled, Opened)):
+                self._read(item)
             else:
                 if isinstance(item, SpawnFailed):
                     self._spawners.delivered()
                     self._children.never_came(item.attempt)
                 self._inputs.append(item)
+
+    def _read(self, letter: Suspension | Pulled | Opened) -> None:
+        if isinstance(letter, Suspension):
+            self._suspending = letter
+        elif isinstance(letter, Pulled):
+            self._pulled.append(letter)
+        else:
+            self._performers.opened(letter)
 
     def _stand_still(self, suspension: Suspension) -> None:
         """Until it goes on. Not before what is just being started is there: it would run on."""
@@ -396,7 +438,9 @@ class Reactor:
         self._children.continue_all()
 
     def _is_idle(self) -> bool:
-        return not (self._ports or self._children or self._mail or self._inputs)
+        return not (
+            self._ports or self._children or self._mail or self._inputs
+        )  # given-up threads don't count
 
     # ── effects ───────────────────────────────────────────────────────────────────────────────────
 
@@ -405,7 +449,7 @@ class Reactor:
         told: list[Effect] = []
         for effect in effects:
             kind = effect.__class__
-            if kind is Emit or kind is Log:
+            if kind is Emit or kind is Log or kind is Tally:
                 continue
             if kind in FOR_CALLERS:
                 told.append(effect)
@@ -418,12 +462,21 @@ class Reactor:
         match effect:
             case Spawn():
                 self._spawners.start(effect, self._children.expect(effect))
+            case Dispatch():
+                self._performers.dispatch(effect, now)
+            case Recall():
+                self._performers.recall(effect.lane, now)
+            case Release():
+                self._performers.release(effect.lane, now)
             case Terminate():
                 self._children.terminate(effect.attempt)
+                self._performers.terminate(effect.attempt)
             case Kill():
                 self._children.kill(effect.attempt, now)
+                self._performers.kill(effect.attempt, now)
             case Forget():
                 self._children.forget(effect.attempt, now)
+                self._performers.forget(effect.attempt, now)
             case Ask():
                 self._callbacks.ask(effect)
 
@@ -439,11 +492,13 @@ class Reactor:
             self._stopping = True
         self._ports.fail(self._failure)
         self._children.kill_all()
+        self._performers.kill_all()
 
     def _close(self) -> None:
         self._spawners.stop()
         self._callbacks.stop()
         self._spawners.join(1.0)
+        self._performers.close()
         # Only after a failure is there any: what was started meanwhile.
         self._children.close([item for item in self._mail if isinstance(item, Child)], self.now())
         self._guardian.dismiss()
@@ -453,3 +508,4 @@ class Reactor:
         with self._waking:
             os.close(self._wake_fd)
             self._wake_fd = -1
+        self._placeholders.let_go()

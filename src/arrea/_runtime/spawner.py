@@ -16,8 +16,9 @@ from fcntl import F_SETFL, fcntl
 from resource import RLIMIT_NOFILE, RUSAGE_SELF, getrlimit, getrusage, setrlimit
 
 from arrea._model.step import SpawnFailed
-from arrea._runtime.child import SIGKILL, Child, task_of
+from arrea._runtime.child import Child, task_of
 from arrea._runtime.environment import Environment
+from arrea._runtime.family import SIGKILL
 from arrea._runtime.spawn import find_program, resolve_program, spawn
 
 TYPE_CHECKING = False

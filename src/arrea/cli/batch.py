@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 from itertools import islice
 
+from arrea._model.ending import Outcome
 from arrea._model.errors import InvalidBatch, not_started
-from arrea._model.result import Outcome, Result
+from arrea._model.result import Result
 from arrea._model.text import describe
 from arrea.cli.exit_codes import FAILED, exit_code
 from arrea.cli.render.grouped import Grouped, Nothing, Tagged

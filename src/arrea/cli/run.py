@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from arrea._model.errors import ArreaError, InvalidConfig, InvalidOption, NoRoom, TooManyCommands
+from arrea._model.task import Command
 from arrea._model.text import printable
 from arrea.cli.batch import run_batch
 from arrea.cli.exit_codes import FAILED, REFUSED, WRONG_USAGE
@@ -13,7 +14,7 @@ from arrea.cli.streams import say, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from arrea._app.engine import Engine
@@ -109,7 +110,7 @@ def _run(given: Arguments) -> int:
     if given.has("--dry-run"):
         return _dry_run(given, source, engine, options)
     if not source.is_list:  # a list is checked by the engine
-        source.check(lambda elements: engine.prepare(elements, **options))
+        source.check(lambda elements: _prepared(engine, elements, options))
         if source.total is not None:  # all of it was judged just now, and is in memory
             options["validate"] = False
     options = batch_options(options, look, source.total) | standard_input(given, source.total)
@@ -120,11 +121,16 @@ def _dry_run(given: Arguments, source: Source, engine: Engine, options: dict[str
     from arrea.cli.dry_run import dry_run
 
     _check_length(source, engine)
-    source.check(lambda elements: engine.prepare(elements, **options))
+    source.check(lambda elements: _prepared(engine, elements, options))
     options |= standard_input(given, source.total)
     names = list(options.get("env", ()))
-    commands = engine.prepare(source.commands(), **options)
+    commands = _prepared(engine, source.commands(), options)
     return dry_run(commands, names, json=given.has("--json"), at_once=source.total is None)
+
+
+def _prepared(engine: Engine, elements: Any, options: dict[str, Any]) -> Iterator[Command]:
+    """A source of the command line has no functions."""
+    return (work for work in engine.prepare(elements, **options) if isinstance(work, Command))
 
 
 def _check_length(source: Source, engine: Engine) -> None:

@@ -1,0 +1,117 @@
+"""A function as it will run: the call, its target, and the function as worker processes get it."""
+
+from __future__ import annotations
+
+from arrea._model.parcel import Parcel
+from arrea._model.task import Command
+from arrea._model.text import label_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextvars import Context
+    from typing import Any
+
+    from arrea._model.task import Settings
+
+
+class Program:
+    """A function as worker processes get it, once each. number: its name in the frames; the same one has the same."""
+
+    __slots__ = ("number", "pickled")
+
+    def __init__(self, number: int, pickled: bytes | Parcel) -> None:
+        self.number = number
+        self.pickled = pickled
+
+
+class Surroundings:
+    """Of calls in worker processes. told: directory, environment, import path and arguments of the program."""
+
+    __slots__ = ("told",)
+
+    def __init__(
+        self, directory: str, variables: Mapping[str, str], path: list[str], arguments: list[str]
+    ) -> None:
+        self.told = (directory, dict(variables), path, arguments)
+
+
+class Home:
+    """Where the async functions of a batch run: the event loop of whoever awaits it, known when he begins to."""
+
+    __slots__ = ("loop",)
+
+    def __init__(self) -> None:
+        self.loop: Any = None
+
+
+class Target:
+    """A function that calls share: where it runs and how.
+
+    text: how messages name it. program, surroundings: for worker processes; function: for threads and event loops.
+    home: whose event loop it runs on, None for the engine's own.
+    """
+
+    __slots__ = ("function", "home", "kind", "program", "settings", "surroundings", "text")
+
+    def __init__(
+        self,
+        kind: str,
+        text: str,
+        settings: Settings,
+        *,
+        program: Program | None = None,
+        surroundings: Surroundings | None = None,
+        function: Callable[..., object] | None = None,
+        home: Home | None = None,
+    ) -> None:
+        self.kind = kind
+        self.text = text
+        self.settings = settings
+        self.program = program
+        self.surroundings = surroundings
+        self.function = function
+        self.home = home
+
+
+class Call:
+    """A call of a function that will run.
+
+    arguments: pickled for a worker process (a `Parcel` where they are big), else as they are.
+    context: the caller's context variables; None for a worker process, which has its own.
+    """
+
+    __slots__ = ("arguments", "context", "label", "name", "target")
+    refusal = None
+
+    def __init__(
+        self, target: Target, arguments: Any, context: Context | None = None, label: object = None
+    ) -> None:
+        self.target = target
+        self.arguments = arguments
+        self.context = context
+        self.label = label
+        self.name = target.text if label is None else label_text(label)
+
+    @property
+    def large(self) -> bool:
+        """Its arguments are, so that not many of them should wait."""
+        return self.arguments.__class__ is Parcel
+
+    @property
+    def kind(self) -> str:
+        return self.target.kind
+
+    @property
+    def text(self) -> str:
+        return self.target.text
+
+    @property
+    def settings(self) -> Settings:
+        return self.target.settings
+
+    def __repr__(self) -> str:
+        return f"Call({self.target.text!r})"
+
+
+Work = Command | Call

@@ -1,0 +1,178 @@
+"""How functions, arguments and values travel between processes: as pickles, large ones in memory that both share.
+
+Pickle where it will do; cloudpickle for what refers to `__main__`, which is another module over there, and for what
+pickle can't: lambdas, closures, classes in functions. Buffers of large values (arrays) are copied once, into a file
+in memory, and mapped where they arrive.
+
+Source: PEP 574 (out-of-band data), memfd_create(2), mmap(2).
+"""
+
+from __future__ import annotations
+
+import os
+from _pickle import PickleBuffer, dumps, loads
+from functools import cache
+from struct import Struct
+
+from arrea._model.parcel import Parcel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+PROTOCOL = 5
+SIZE = Struct("<Q")
+# A pickle with buffers of so many bytes goes through memory, and so does a larger pickle.
+LARGE_BYTES = 256 * 1024
+
+
+class Unpicklable(Exception):
+    """It can't be pickled; the text says why."""
+
+
+def dump(value: object, large: bool = True) -> tuple[bytes, list[memoryview]]:
+    """The pickle of a value, and the buffers that stay outside of it. Raises `Unpicklable`, and nothing else.
+
+    large: whether buffers may stay outside at all.
+
+    >>> loads(dump([1, "a"])[0])
+    [1, 'a']
+    """
+    if large and type(value) in (bytes, bytearray) and len(value) > LARGE_BYTES:  # type: ignore[arg-type]
+        value = _Whole(value)
+    buffers: list[PickleBuffer] = []
+    callback = buffers.append if large else None
+    try:
+        pickled = _dump(value, callback, buffers)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise Unpicklable(_reason(error)) from error
+    raw = [buffer.raw() for buffer in buffers]
+    if raw and sum(buffer.nbytes for buffer in raw) <= LARGE_BYTES:
+        return dump(value, large=False)
+    return pickled, raw
+
+
+def _dump(value: object, callback: Any, buffers: list[PickleBuffer]) -> bytes:
+    pickled = _by_pickle(value, callback)
+    if pickled is not None:
+        return pickled
+    buffers.clear()
+    return _by_value(value, callback)
+
+
+def _by_value(value: object, callback: Any) -> bytes:
+    from io import BytesIO
+
+    with BytesIO() as file:
+        _pickler()(file, PROTOCOL, buffer_callback=callback).dump(value)
+        return file.getvalue()
+
+
+@cache
+def _pickler() -> Any:
+    """cloudpickle's, with the names of source files, which it leaves out since 3.1.3: tracebacks show them."""
+    from types import CodeType
+
+    import cloudpickle
+
+    plain = cloudpickle.Pickler.dispatch_table[CodeType]
+
+    def reduce_code(code: CodeType) -> tuple[Any, ...]:
+        make, parts, *rest = plain(code)
+        return make, tuple(code.co_filename if _is_placeholder(part) else part for part in parts), *rest
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: reduce_code})
+
+    return Pickler
+
+
+def _by_pickle(value: object, callback: Any) -> bytes | None:
+    """None for what it can't, or what would be another thing over there."""
+    try:
+        pickled = dumps(value, PROTOCOL, buffer_callback=callback)
+    except Exception:  # noqa: BLE001 - lambdas, closures; or what a user's own method raises, which it will again
+        return None
+    return None if b"__main__" in pickled else pickled
+
+
+def _is_placeholder(part: object) -> bool:
+    return isinstance(part, str) and part == "<dynamic-code>"
+
+
+def _reason(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001
+        text = ""
+    kind = type(error).__name__
+    return text if text and kind in ("TypeError", "PicklingError", "AttributeError") else f"{kind}: {text}"
+
+
+class _Whole:
+    """Bytes without a copy of them in the pickle."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self._value), (PickleBuffer(self._value),)
+
+
+# ── large things ──────────────────────────────────────────────────────────────────────────────────
+
+
+def pack(value: object) -> bytes | Parcel:
+    """What is sent of a value: its pickle, or a parcel if that is large. Raises `Unpicklable`."""
+    pickled, buffers = dump(value)
+    if not buffers and len(pickled) <= LARGE_BYTES:
+        return pickled
+    try:
+        return Parcel(store(pickled, buffers))
+    except OSError:  # no descriptor or memory left for that
+        return dump(value, large=False)[0]
+
+
+def store(pickled: bytes, buffers: Sequence[memoryview]) -> int:
+    """Both in a file in memory; hands back its descriptor. One copy is made, and no other one."""
+    fd = os.memfd_create("arrea-value", os.MFD_CLOEXEC)
+    try:
+        sizes = [len(pickled), *(buffer.nbytes for buffer in buffers)]
+        _write(fd, SIZE.pack(len(sizes)) + b"".join(map(SIZE.pack, sizes)))
+        for part in (pickled, *buffers):
+            _write(fd, part)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _write(fd: int, data: Any) -> None:
+    rest: Any = memoryview(data).cast("B")
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def fetch(fd: int) -> object:
+    """The value that `store` stored. Closes the descriptor.
+
+    Its buffers are memory of its own: they can be written to, and nobody else sees it, not a second attempt either.
+    """
+    from mmap import MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap
+
+    try:
+        memory = memoryview(mmap(fd, 0, flags=MAP_PRIVATE, prot=PROT_READ | PROT_WRITE))
+    finally:
+        os.close(fd)
+    (count,) = SIZE.unpack_from(memory, 0)
+    at, parts = (count + 1) * SIZE.size, []
+    for place in range(1, count + 1):
+        (size,) = SIZE.unpack_from(memory, place * SIZE.size)
+        parts.append(memory[at : at + size])
+        at += size
+    return loads(parts[0], buffers=parts[1:])

@@ -1,0 +1,420 @@
+"""What runs in the processes of the pool: the seed, which forks the others, and the workers, which run functions.
+
+The seed is a clean interpreter: no thread, nothing of the host's but its environment. It forks when it is told to,
+and says how those that it forked ended. A worker process gets calls over its connection, runs one after the other,
+and sends each one's result before the next one begins.
+
+Runs outside of the host, and imports little. Whatever a function does to its process (forks, closes descriptors,
+changes directory) is met here: a call begins in the surroundings of its batch, and only the process that was forked
+by the seed ever writes to its connection.
+
+Source: fork(2), setsid(2), unix(7), getrusage(2).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from _pickle import dumps, loads
+from _socket import SCM_RIGHTS, SOL_SOCKET, socket
+from mmap import mmap
+from operator import sub
+from resource import RUSAGE_SELF, getrusage
+from struct import Struct, calcsize
+from time import monotonic
+
+from arrea._model.ending import ACCOUNT, TIMES
+from arrea._model.pickled import LARGE_BYTES, Unpicklable, dump, fetch, store
+from arrea._model.text import type_name
+from arrea._runtime import frames
+from arrea._runtime.frames import Reader, frame
+from arrea._runtime.raising import describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+CONTROL = 0  # the seed's connection to the host
+HIGHEST = 1000  # a worker's connection has a number that hardly anybody closes by the way, or gets for a file
+FORK, REAP, FORKED, NO_FORK, REAPED = 1, 2, 3, 4, 5
+ORDER = Struct("<BxHiQ")  # what, how many descriptors for output come along, pid, number
+REPORT = Struct("<BxxxiiQ")  # what, pid, wait status or errno, number
+MAX_RSS = 2  # its place in the account, and the only figure that is no difference
+NONE = dumps(None, 5)
+ATOMS = frozenset((int, float, bool, str))
+# Opcodes of protocol 5 without which a pickle runs nobody's code: STACK_GLOBAL, and the extension codes.
+OPENING = (b"\x93", b"\x82", b"\x83", b"\x84")
+
+
+# ── the seed ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def seed() -> NoReturn:
+    """Forks worker processes and reaps them, as it is told, until the host is gone."""
+    control = socket(fileno=CONTROL)
+    _name(b"arrea-seed")
+    _prepare_to_fork()
+    while True:
+        try:
+            order, descriptors = _receive(control, ORDER.size)
+            if not order:
+                os._exit(0)
+            what, _, pid, number = ORDER.unpack_from(order)
+            if what == REAP:
+                _, status = os.waitpid(pid, 0)
+                control.send(REPORT.pack(REAPED, pid, status, number))
+            else:
+                _fork(control, number, order[ORDER.size :], descriptors)
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(0)  # the host is gone
+
+
+def _prepare_to_fork() -> None:
+    """What every worker needs is here before they are; and the collector leaves it alone, so that they share it."""
+    try:
+        import cloudpickle  # noqa: F401 - most functions need it
+    except ImportError:
+        pass
+    import traceback  # noqa: F401
+    import warnings  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
+def _receive(connection: socket, size: int) -> tuple[bytes, list[int]]:
+    room = frames.MOST_DESCRIPTORS * calcsize("i")
+    data, ancillary, _, _ = connection.recvmsg(size + 4096, 64 + room)
+    return data, descriptors_in(ancillary)
+
+
+def descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """What came with some bytes."""
+    found: list[int] = []
+    for level, kind, data in ancillary:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            found += memoryview(data[: len(data) - len(data) % calcsize("i")]).cast("i")
+    return found
+
+
+def _fork(control: socket, number: int, mark: bytes, descriptors: list[int]) -> None:
+    try:
+        pid = os.fork()
+    except OSError as error:
+        control.send(REPORT.pack(NO_FORK, 0, error.errno or 0, number))
+        _close(descriptors)
+        return
+    if pid == 0:
+        try:
+            control.close()
+            _become_worker(number, mark, descriptors)
+        except BrokenPipeError:
+            pass  # the host is gone
+        except BaseException:  # noqa: BLE001 - a fault of our own: whatever happens, never the seed's loop
+            sys.excepthook(*sys.exc_info())
+        os._exit(70)
+    _close(descriptors)
+    control.send(REPORT.pack(FORKED, pid, 0, number))
+
+
+def _become_worker(number: int, mark: bytes, descriptors: list[int]) -> None:
+    os.setsid()
+    _name(b"arrea-worker")
+    connection, page, *outputs = descriptors
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # 0: the seed's connection was that, and is closed
+    os.set_inheritable(null, True)
+    for own, fd in enumerate(outputs, 1):
+        os.dup2(fd, own)
+    high = _lifted(connection)
+    memory = mmap(page, frames.PAGE_BYTES)
+    _close([page, *outputs])
+    os.environ["ARREA_TASK"] = mark.decode()
+    os.environ["ARREA_ATTEMPT"] = str(number)
+    Worker(socket(fileno=high), memoryview(memory).cast("Q")).run()
+
+
+def _lifted(fd: int) -> int:
+    from fcntl import F_DUPFD_CLOEXEC, fcntl
+    from resource import RLIMIT_NOFILE, getrlimit
+
+    soft, _ = getrlimit(RLIMIT_NOFILE)
+    high = fcntl(fd, F_DUPFD_CLOEXEC, max(3, min(HIGHEST, soft - 24 if soft > 0 else HIGHEST)))
+    os.close(fd)
+    return high
+
+
+def _name(name: bytes) -> None:
+    """As `ps` and `top` show it; the kernel keeps 15 bytes."""
+    with open("/proc/self/comm", "wb", buffering=0) as file:
+        file.write(name)
+
+
+def _close(descriptors: list[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)
+
+
+# ── a worker process ──────────────────────────────────────────────────────────────────────────────
+
+
+class Worker:
+    """A worker process, from its fork to its end."""
+
+    def __init__(self, connection: socket, page: memoryview) -> None:
+        self._connection = connection
+        self._page = page
+        self._pid = os.getpid()
+        self._programs: dict[int, Any] = {}  # pickled until their first call
+        self._surroundings = Surroundings()
+        self._reader = Reader()
+        self._descriptors: list[int] = []
+        self._halted = -1  # the generation in which a call failed: what was sent behind it doesn't begin
+        self._skipping = -1
+        self._warnings: list[str] = []
+
+    def run(self) -> None:
+        """Until the host closes the connection."""
+        self._collect_warnings()
+        self._send(frame(frames.READY, self._pid, frames.NO_BODY))
+        receive, room = self._connection.recvmsg, frames.MOST_DESCRIPTORS * calcsize("i") + 64
+        while True:
+            try:
+                data, ancillary, _, _ = receive(frames.READ_BYTES, room)
+            except ConnectionResetError:  # it went before it had read what we sent
+                data, ancillary = b"", []
+            if not data:
+                self._leave()
+            if ancillary:
+                self._descriptors += descriptors_in(ancillary)
+            for kind, flags, number, generation, body in self._reader.feed(data):
+                if kind == frames.CALL:
+                    self._call(flags, number, generation, body)
+                elif kind == frames.PROGRAM:
+                    self._programs[number] = _Unread(self._take_descriptor() if flags else body)
+                elif kind == frames.FORGET:
+                    self._programs.clear()
+                elif kind == frames.SURROUNDINGS:
+                    outputs = [self._descriptors.pop(0) for _ in range(flags)]
+                    self._surroundings.change(loads(body), outputs)
+
+    def _leave(self) -> NoReturn:
+        """The host has no more for us. Non-daemon threads of some function are not waited for."""
+        import atexit
+
+        try:
+            atexit._run_exitfuncs()
+            _flush()
+        finally:
+            os._exit(0)
+
+    def _send(self, data: bytes) -> None:
+        self._connection.sendall(data)
+
+    def _collect_warnings(self) -> None:
+        import warnings
+
+        from arrea._model.warned import Collected, collected
+
+        around = Collected(0)
+        collected.set(around)
+        self._warnings = around.warnings
+
+        def showwarning(message: Any, category: type, *_: Any) -> None:
+            self._warnings.append(f"{category.__name__}: {message}")
+
+        warnings.showwarning = showwarning  # type: ignore[assignment]
+
+    # ── a call ────────────────────────────────────────────────────────────────────────────────────
+
+    def _call(self, flags: int, number: int, generation: int, body: bytes) -> None:
+        page = self._page
+        page[frames.STARTED] = number  # first this, then the look: see `frames`
+        if page[frames.GENERATION] != generation or generation == self._halted:
+            self._skip(flags, number, generation)
+            return
+        before = getrusage(RUSAGE_SELF)
+        began = monotonic()
+        value: Any = None
+        problem: BaseException | None = None
+        try:
+            self._surroundings.restore()
+            (program,) = frames.PROGRAM_NUMBER.unpack_from(body)
+            function = self._programs[program]
+            if function.__class__ is _Unread:
+                function = self._read(program, function)
+            arguments = self._arguments(flags, body)
+            value = function(*arguments)
+            _flush()
+        except BaseException as error:  # noqa: BLE001 - SystemExit too ends the call, not the process
+            problem = error
+        if os.getpid() != self._pid:
+            _end_copy(problem)
+        if problem is None:
+            out, pickled, buffers = _pickled(value)
+        else:
+            out, pickled, buffers = frames.FAILED, _told(problem), []
+            del problem
+        del value
+        ended = monotonic()
+        after = getrusage(RUSAGE_SELF)
+        account = [*map(sub, after, before)]
+        account[MAX_RSS] = after.ru_maxrss
+        head = TIMES.pack(began * 1000.0, ended * 1000.0) + ACCOUNT.pack(*account)
+        if self._warnings:
+            out, head = out | frames.WARNED, head + self._told_warnings()
+        if out & (frames.FAILED | frames.WARNED):
+            self._halted = generation
+        self._reply(number, generation, out, head, pickled, buffers)
+
+    def _skip(self, flags: int, number: int, generation: int) -> None:
+        """It was taken back. The first of a row is told, for nobody can know whether that one began."""
+        if flags & frames.IN_MEMORY:
+            os.close(self._take_descriptor())
+        if self._skipping != generation:
+            self._skipping = generation
+            self._send(frame(frames.SKIPPED, number, frames.NO_BODY, generation=generation))
+
+    def _take_descriptor(self) -> int:
+        return self._descriptors.pop(0)
+
+    def _read(self, program: int, unread: _Unread) -> Any:
+        pickled = unread.pickled
+        function: Any = fetch(os.dup(pickled)) if isinstance(pickled, int) else loads(pickled)
+        self._programs[program] = function
+        return function
+
+    def _arguments(self, flags: int, body: bytes) -> Any:
+        if flags & frames.IN_MEMORY:
+            return fetch(self._take_descriptor())
+        pickled = memoryview(body)[frames.PROGRAM_NUMBER.size :]
+        return loads(pickled) if pickled else ()
+
+    def _told_warnings(self) -> bytes:
+        import warnings
+
+        told = dumps(self._warnings, 5)
+        self._warnings.clear()
+        warnings.simplefilter("default", append=True)  # the same place may warn again, in another call
+        return frames.SIZE.pack(len(told)) + told
+
+    def _reply(
+        self,
+        number: int,
+        generation: int,
+        flags: int,
+        head: bytes,
+        pickled: bytes,
+        buffers: list[memoryview],
+    ) -> None:
+        if buffers or len(pickled) > LARGE_BYTES:
+            fd = store(pickled, buffers)
+            data = frame(frames.RESULT, number, head, flags | frames.IN_MEMORY, generation)
+            rights = [(SOL_SOCKET, SCM_RIGHTS, Struct("i").pack(fd))]
+            sent = self._connection.sendmsg([data], rights)
+            os.close(fd)
+            self._send(data[sent:])
+        else:
+            self._send(frame(frames.RESULT, number, head + pickled, flags, generation))
+
+
+class _Unread:
+    """A function that wasn't called yet: what goes wrong when it is read is the failure of that call.
+
+    pickled: or the descriptor of the file that it is in.
+    """
+
+    __slots__ = ("pickled",)
+
+    def __init__(self, pickled: bytes | int) -> None:
+        self.pickled = pickled
+
+    def __del__(self) -> None:
+        if isinstance(self.pickled, int):
+            os.close(self.pickled)
+
+
+class Surroundings:
+    """Directory, environment, import path and output of the host, as they were when the batch was submitted."""
+
+    def __init__(self) -> None:
+        self._directory = -1
+        self._path = "/"
+        self._variables: dict[bytes, bytes] | None = None
+        self._own = {name: os.environ[name] for name in ("ARREA_TASK", "ARREA_ATTEMPT")}
+
+    def change(self, told: tuple[str, dict[str, str], list[str], list[str]], outputs: list[int]) -> None:
+        self._path, variables, sys.path[:], sys.argv[:] = told
+        for own, fd in zip((1, 2), outputs, strict=False):
+            os.dup2(fd, own)
+        _close(outputs)
+        if self._directory >= 0:
+            os.close(self._directory)
+        self._directory = -1
+        self._set_variables({**variables, **self._own})
+
+    def _set_variables(self, variables: dict[str, str]) -> None:
+        for name in [name for name in os.environ if name not in variables]:
+            del os.environ[name]
+        os.environ.update(variables)
+        self._variables = dict(os.environ._data)  # type: ignore[attr-defined]
+
+    def restore(self) -> None:
+        """Before each call: the last one may have changed them."""
+        try:
+            os.fchdir(self._directory)
+        except (OSError, ValueError):  # closed by a function; not open yet
+            os.chdir(self._path)
+            self._open_directory()
+        if self._variables is not None and os.environ._data != self._variables:  # type: ignore[attr-defined]
+            self._set_variables(
+                {os.fsdecode(name): os.fsdecode(value) for name, value in self._variables.items()}
+            )
+
+    def _open_directory(self) -> None:
+        fd = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._directory = _lifted(fd)
+
+
+# ── what goes back ────────────────────────────────────────────────────────────────────────────────
+
+
+def _flush() -> None:
+    """What the function printed is out before its result is. A stream that it closed is its own affair."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+
+
+def _end_copy(problem: BaseException | None) -> NoReturn:
+    """The function forked, and this is the copy: it must not talk to the host."""
+    code = getattr(problem, "code", 1) if problem is not None else 0
+    os._exit(code if isinstance(code, int) else 1 if code else 0)
+
+
+def _pickled(value: Any) -> tuple[int, bytes, list[memoryview]]:
+    """Flags, the pickle, and what stays outside of it."""
+    if value is None:
+        return frames.PLAIN, NONE, []
+    if type(value) in ATOMS:
+        return frames.PLAIN, dumps(value, 5), []
+    try:
+        pickled, buffers = dump(value)
+    except (Unpicklable, KeyboardInterrupt) as error:
+        return frames.STUCK, dumps(f"a value of the type {type_name(type(value))}: {error}", 5), []
+    is_plain = not buffers and not any(opcode in pickled for opcode in OPENING)
+    return (frames.PLAIN if is_plain else 0), pickled, buffers
+
+
+def _told(error: BaseException) -> bytes:
+    """What was raised: its texts, and the exception itself, pickled, if that can be read again."""
+    return dumps((*describe(error), _pickled_error(error)), 5)
+
+
+def _pickled_error(error: BaseException) -> bytes | None:
+    try:
+        pickled, _ = dump(error, large=False)
+        loads(pickled)
+    except BaseException:  # noqa: BLE001 - one whose class can't be made again from its arguments, or worse
+        return None
+    return pickled
