@@ -151,6 +151,8 @@ def _of_the_shared_pool() -> list[int]:
 def _kind(target: str) -> str:
     if target == "/memfd:arrea-roster (deleted)":
         return "roster"
+    if target == _PAGE:
+        return target
     return "unlinked file" if target.endswith(" (deleted)") else target
 
 

@@ -103,9 +103,10 @@ __all__ = [
 
 
 def execute(command: Commandlike, *, check: bool = False, **options: Unpack[TaskOptions]) -> Result:
-    """Runs one command, once, and waits for it.
+    """Runs one command or function, once, and waits for it.
 
-    command: a shell line (text) or an argument vector (a list of texts: no shell), or a `Task`.
+    command: a shell line (text), an argument vector (a list of texts: no shell), a function, or a `Task` of one of
+    them. A plain function runs in a worker process, an `async` one on an event loop.
     check: raise the error of a failure instead of returning it in the result.
 
     Options, the same in every function and in `Task`:
@@ -116,14 +117,19 @@ def execute(command: Commandlike, *, check: bool = False, **options: Unpack[Task
     stdin: bytes or text to read, a path (`pathlib.Path`), an open file; None: end of file at once.
     max_output_bytes: kept of each stream (8 MiB), half of its beginning and half of its end; None: all.
     label: any hashable, found again in the result.
+    isolation: of plain functions: "process" (default: it can be killed, with all that it started) or "thread".
     validate: False runs also what validation would refuse. allow_substitution: `$(...)`, backticks and `<(...)` pass.
 
-    A failing command is a value: the result is false, and has an `error`. Raises `InvalidOption` for an option
+    Of a function `timeout`, `policy`, `label`, `isolation` hold, and in a process `cwd`, `env` and `inherit_env`.
+
+    A failing command or function is a value: the result is false, and has an `error`. Raises `InvalidOption` for an option
     that doesn't exist or has a wrong value.
 
     >>> result = execute("echo oops >&2; exit 3")
     >>> result.success, result.error.code, result.data.exit_code, result.data.stderr
     (False, 'exit_status', 3, 'oops\\n')
+    >>> execute(lambda: 42).data
+    42
     """
     from arrea._app.default import default_engine
 
@@ -133,7 +139,7 @@ def execute(command: Commandlike, *, check: bool = False, **options: Unpack[Task
 def run(
     commands: Iterable[Commandlike], *, check: bool = False, **options: Unpack[BatchOptions]
 ) -> BatchResult:
-    """Runs commands in parallel, waits for all, and hands back their results in input order.
+    """Runs commands and functions in parallel, waits for all, and hands back their results in input order.
 
     commands: a list is checked whole before anything starts; an iterator is pulled as there is room, and a bad
     element is a failed result in its place.

@@ -14,6 +14,14 @@ What does a policy do with a command that fails twice, and one that hangs?
 ['worker_started', 'retry', 'retry', 'progress', 'result', 'finished']
 >>> runtime.clock.now
 5000.0
+
+And with a function whose process dies at the first call? It is not called: the script says what it returns.
+
+>>> from arrea import Task
+>>> runtime = FakeRuntime({"divmod": [Fate(signal=11), Fate(returns=(3, 1))]})
+>>> (result,) = runtime.run(make_plan([Task(divmod, 7, 2)], policy={"retry_delay": 0}))
+>>> result.data, result.attempts
+((3, 1), 2)
 """
 
 from __future__ import annotations
@@ -75,7 +83,7 @@ MOST_TURNS = 1_000_000
 
 
 def make_plan(commands: Sequence[Any], **options: Any) -> Plan:
-    """A plan as `arrea.run` would make it: the same commands and options, and the same errors for wrong ones.
+    """A plan as `arrea.run` would make it: the same tasks and options, and the same errors for wrong ones.
 
     >>> make_plan(["make", ["make", "test"]], workers=1).commands
     [Command('make'), Command('make test')]
@@ -215,9 +223,10 @@ class _Feeder:
 class FakeRuntime:
     """Drives an engine as the real runtime does, on a machine that follows a script.
 
-    script: the fate of each task by its text, or a list of them, one for each start (the last one goes on
-        for all further starts; without any, tasks succeed after 10 ms); or a function that is given the start
-        (`attempt`, `batch_id`, `command`) and which of its task this is, from 1, and hands back the `Fate`.
+    script: the fate of each task by its text (a function's is its name, with its module), or a list of them, one
+        for each start (the last one goes on for all further starts; without any, tasks succeed after 10 ms); or a
+        function that is given the start (`attempt`, `batch_id`, `command`) and which of its task this is, from 1,
+        and hands back the `Fate`.
     answer_after: how long a policy's own function takes to answer; None: for ever; or a function of the `Ask`.
     engine: what to drive; normally a `Leader` of its own with `max_workers` and `max_processes`, and jitter
         without chance.

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import arrea
+from arrea._app import default
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -30,6 +31,15 @@ MODULES = sorted(
 MODULES.remove("arrea.__main__")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+
+
+@pytest.fixture(autouse=True)
+def _engine_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in a program of its own: the engine behind the functions of `arrea` begins and ends with the examples."""
+    monkeypatch.setattr(default, "_engine", None)
+    yield
+    if default._engine is not None:
+        default._engine.close()
 
 
 @pytest.fixture(autouse=True)

@@ -108,6 +108,14 @@ def test_the_doors_are_all_there_are() -> None:
     assert set(COMMANDS) == {"run", "validate"}, "another command: is it a door?"
 
 
+def test_map_is_no_door() -> None:
+    """It calls a function, and its items are what that is given: none of them is a command."""
+    dangerous = "rm -rf /nothing"
+    assert list(arrea.map(str.upper, [dangerous], isolation="thread")) == [dangerous.upper()]
+    with pytest.raises(arrea.InvalidOption, match="function must be one, not 'rm -rf /nothing'"):
+        arrea.map(dangerous, [1])  # type: ignore[arg-type]
+
+
 # ── one command ───────────────────────────────────────────────────────────────────────────────────
 
 DANGER = "dangerous_command"

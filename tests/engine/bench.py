@@ -9,7 +9,8 @@ from typing import Any
 
 from arrea._engine.leader import Leader
 from arrea._engine.registry import Registry
-from arrea._model.ending import Ending
+from arrea._model.call import Call, Target, Work
+from arrea._model.ending import Crash, Ending, Raised, Return
 from arrea._model.errors import InvalidCommand
 from arrea._model.plan import Plan
 from arrea._model.policy import Policy
@@ -17,6 +18,7 @@ from arrea._model.step import (
     Abandon,
     Answered,
     Ask,
+    Begun,
     Cancelled,
     Close,
     Dispatch,
@@ -26,10 +28,14 @@ from arrea._model.step import (
     ExitSeen,
     Fed,
     Input,
+    LaneFailed,
+    LaneLost,
     Log,
     Recall,
+    Recalled,
     Release,
     Resolve,
+    Returned,
     Spawned,
     SpawnFailed,
     Submitted,
@@ -46,8 +52,8 @@ FULL = OSError(11, "Resource temporarily unavailable")
 class Bench:
     """`policy` is a `Policy` or its fields; each command gets `timeout`."""
 
-    def __init__(self, max_workers: int = 4, chance: float = 0.5) -> None:
-        self.leader = Leader(Registry(max_workers), lambda: chance)
+    def __init__(self, max_workers: int = 4, chance: float = 0.5, max_processes: int = 4) -> None:
+        self.leader = Leader(Registry(max_workers, max_processes), lambda: chance)
         self.log = EventLog()
         self.outcomes: dict[int, Any] = {}
         self.asks: list[Ask] = []
@@ -106,18 +112,38 @@ def _where(batch: int) -> str:
 # --- inputs ------------------------------------------------------------------------------------
 
 
-def submit(tasks: int | Sequence[Command] = 1, batch: int = 1, workers: int = 4, **options: Any) -> Submitted:
-    """options: of the plan (deadline_ms, kill_grace_ms, open, window), `timeout`, and fields of the policy."""
-    limits = {n: options.pop(n) for n in ("deadline_ms", "kill_grace_ms", "open", "window") if n in options}
+def submit(tasks: int | Sequence[Work] = 1, batch: int = 1, workers: int = 4, **options: Any) -> Submitted:
+    """options: of the plan (deadline_ms, kill_grace_ms, open, ...), `timeout`, and fields of the policy."""
+    limits = {
+        n: options.pop(n)
+        for n in ("deadline_ms", "kill_grace_ms", "open", "in_order", "window")
+        if n in options
+    }
     timeout = options.pop("timeout", None)
-    policy = Policy(**{"on_error": "continue", "on_timeout": "continue", **options})
+    policy = _policy(options)
     made = tasks if not isinstance(tasks, int) else [command(policy, timeout) for _ in range(tasks)]
     return Submitted(batch, Plan(f"b{batch}", made, workers=workers, policy=policy, **limits))
 
 
+def calls(kind: str, count: int, timeout: float | None = None, **options: Any) -> list[Call]:
+    """Functions that run in `kind`; options: of their policy."""
+    target = Target(kind, "job", settings(_policy(options), timeout))
+    return [Call(target, b"") for _ in range(count)]
+
+
+def _policy(options: dict[str, Any]) -> Policy:
+    return Policy(**{"on_error": "continue", "on_timeout": "continue", **options})
+
+
 def command(policy: Policy | None = None, timeout: float | None = None, refused: bool = False) -> Command:
-    settings = Settings(
-        policy=policy or Policy(on_error="continue"),
+    refusal = InvalidCommand("task", "is empty", code="empty_command") if refused else None
+    given = settings(policy or Policy(on_error="continue"), timeout)
+    return Command("job", ("job",), given, refusal=refusal)
+
+
+def settings(policy: Policy, timeout: float | None) -> Settings:
+    return Settings(
+        policy=policy,
         timeout_ms=timeout,
         cwd=None,
         variables=Variables({}),
@@ -125,8 +151,6 @@ def command(policy: Policy | None = None, timeout: float | None = None, refused:
         max_output_bytes=None,
         inherit_output=False,
     )
-    refusal = InvalidCommand("task", "is empty", code="empty_command") if refused else None
-    return Command("job", ("job",), settings, refusal=refusal)
 
 
 def _attempt(text: str) -> tuple[int, int, int]:
@@ -160,6 +184,31 @@ def vanishes(attempt: str, forgotten: bool = False) -> Exited:
     return Exited(_attempt(attempt), Ending(100, None, 1.0, forgotten=forgotten))
 
 
+def begun(lane: int) -> Begun:
+    return Begun(lane)
+
+
+def returned(lane: int, *ends: tuple[str, float, float], problem: str = "", warns: bool = False) -> Returned:
+    """ends: attempt, when it began, when it ended. problem, warns: of the last one."""
+    attempts = [_attempt(attempt) for attempt, _, _ in ends]
+    returns = [Return(began, ended, 100, None) for _, began, ended in ends]
+    returns[-1].problem = Raised(None, problem, "broken", "") if problem else None
+    returns[-1].warnings = ("old",) if warns else ()
+    return Returned(lane, attempts, returns)
+
+
+def recalled(lane: int, kept: str | None = None) -> Recalled:
+    return Recalled(lane, None if kept is None else _attempt(kept))
+
+
+def lost(lane: int, ran: str | None = None, signal: int = 9) -> LaneLost:
+    return LaneLost(lane, None if ran is None else _attempt(ran), Crash(100, signal, 1.0))
+
+
+def no_lane(lane: int, transient: bool = False) -> LaneFailed:
+    return LaneFailed(lane, FULL if transient else NO_FILE, transient)
+
+
 def answers(attempt: str, value: object) -> Answered:
     return Answered(_attempt(attempt), value)
 
@@ -172,5 +221,15 @@ def cancel(batch: int = 1, hard: bool = False) -> Cancelled:
     return Cancelled(batch, hard)
 
 
-def feed(count: int, last: bool = False) -> Fed:
-    return Fed(1, [command() for _ in range(count)], last)
+def feed(tasks: int | Sequence[Work], last: bool = False) -> Fed:
+    return Fed(1, [command() for _ in range(tasks)] if isinstance(tasks, int) else tasks, last)
+
+
+# --- ways there --------------------------------------------------------------------------------
+
+
+def measured(bench: Bench, count: int, took: float = 0.5, **options: object) -> list[str]:
+    """The first of `count` calls ran alone for so long: what the next ones take is known. Hands back what follows."""
+    bench.step(0, submit(calls("process", count, **options), workers=1, **options))
+    bench.step(0, begun(1))
+    return bench.step(1, returned(1, ("0/1", 0, took)))[1:]

@@ -5,8 +5,10 @@ import doctest
 import pytest
 
 import arrea.testing
+from arrea._model.errors import TimedOut
 from arrea._model.plan import Plan
 from arrea._model.policy import Policy
+from arrea._model.task import Task
 from arrea.testing import FakeClock, FakeRuntime, Fate, make_plan
 from tests.engine.bench import command
 
@@ -44,6 +46,71 @@ def test_fates(fate: Fate, code: str | None, duration: float) -> None:
     (result,) = runtime.run(make_plan(["job"], timeout=100, policy="once"))
     assert (result.error and result.error.code, result.duration_ms) == (code, duration)
     assert runtime.running == []
+
+
+async def job() -> None:
+    raise AssertionError("a fake calls nothing")
+
+
+JOB = f"{job.__module__}.job"
+
+
+@pytest.mark.parametrize(
+    ("fate", "code", "duration"),
+    [
+        (Fate(returns=7), None, 10),
+        (Fate(raises=ValueError("no")), "exception", 10),
+        (Fate(starts=5, drains=30), None, 10),
+        (Fate(error=NO_TOOL, starts=2), "spawn_failed", 2),
+        (Fate(error=FULL, transient=True), "spawn_failed", 2270),
+        (Fate(exit_code=3), "worker_crashed", 10),
+        (Fate(status_lost=True), "worker_crashed", 10),
+        (Fate(dies="before"), "worker_crashed", 0),
+        (Fate(dies="after"), None, 10),
+        (Fate(runs=None), "timeout", 100),
+        (Fate(runs=None, on_term=30), "timeout", 130),
+        (Fate(runs=105, on_term=30), "timeout", 105),
+        (Fate(runs=None, on_term=None, on_kill=1), "timeout", 2101),
+        (STUBBORN, "timeout", 12_100),
+        (Fate(warnings=("old",)), None, 10),
+    ],
+)
+def test_fates_of_calls(fate: Fate, code: str | None, duration: float) -> None:
+    runtime = FakeRuntime({"sum": fate})
+    (result,) = runtime.run(make_plan([Task(sum, [1])], timeout=100, policy="once"))
+    assert (result.error and result.error.code, result.duration_ms) == (code, duration)
+    assert runtime.running == [] and result.data == (None if code else fate.returns)
+
+
+@pytest.mark.parametrize(
+    ("fate", "duration", "abandoned"),
+    [
+        (Fate(runs=None), 100, False),
+        (Fate(runs=None, on_term=30), 130, False),
+        (Fate(runs=None, on_term=None), 2100, True),
+    ],
+)
+def test_fates_of_coroutines(fate: Fate, duration: float, abandoned: bool) -> None:
+    (result,) = FakeRuntime({JOB: fate}).run(make_plan([job], timeout=100, policy="once"))
+    assert isinstance(result.error, TimedOut) and result.error.abandoned == abandoned
+    assert result.duration_ms == duration
+
+
+def test_a_thread_runs_on() -> None:
+    runtime = FakeRuntime({"sum": Fate(runs=300)})
+    plan = make_plan([Task(sum, [1], isolation="thread"), "other"], timeout=100, workers=1, policy="once")
+    codes = [result.error and result.error.code for result in runtime.run(plan)]
+    assert codes == ["timeout", "slots_exhausted"] and len(runtime.running) == 1
+    while runtime.turn():
+        pass
+    assert (runtime.running, runtime.clock.now) == ([], 300)
+
+
+def test_messages_to_and_from_lanes_take_their_time() -> None:
+    runtime = FakeRuntime({"sum": Fate(runs=0.5)}, lag=1, gathers=3)
+    result = runtime.run(make_plan([Task(sum, [number]) for number in range(6)], workers=1))
+    assert result.success and runtime.clock.now == 8
+    assert runtime.lanes.began == [(1, index, 1) for index in range(6)]
 
 
 def test_a_script_may_be_a_function() -> None:

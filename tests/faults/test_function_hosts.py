@@ -732,6 +732,7 @@ async def where():
 async def main():
     global OURS
     OURS = id(asyncio.get_running_loop())
+    asyncio.get_running_loop().slow_callback_duration = 10.0  # some of what follows blocks it on purpose
     ticks = 0
     async def tick():
         nonlocal ticks

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from arrea._model import errors
+from arrea._model.ending import Raised
 from arrea._model.errors import ArreaError, TaskError
 from arrea._model.verdict import Verdict
 
@@ -33,6 +34,15 @@ EXAMPLES: dict[str, tuple[ArreaError, str]] = {
     "ExitStatus": (errors.ExitStatus("task 0 (x)", 127), "exit_status"),
     "KilledBySignal": (errors.KilledBySignal("task 0 (x)", 11), "killed_by_signal"),
     "TimedOut": (errors.TimedOut("task 0 (x)", 1500.0), "timeout"),
+    "FunctionFailed": (
+        errors.FunctionFailed(
+            "task 0 (x)", Raised(KeyError("a"), "KeyError", "'a'", "Traceback ...", ("note",))
+        ),
+        "exception",
+    ),
+    "WorkerCrashed": (errors.WorkerCrashed("task 0 (x)", 11, None), "worker_crashed"),
+    "NotPicklable": (errors.NotPicklable("task 0 (x)", "a lock"), "not_picklable"),
+    "SlotsExhausted": (errors.SlotsExhausted("task 0 (x)"), "slots_exhausted"),
     "SpawnFailed": (
         errors.SpawnFailed("task 0 (x)", FileNotFoundError(errno.ENOENT, "No such", "/x")),
         "spawn_failed",
@@ -65,9 +75,13 @@ def test_codes_are_stable() -> None:
 
 
 def test_codes_are_unique() -> None:
-    own = [kind.code for kind in classes() if "code" in vars(kind) and kind is not errors.InvalidCommand]
+    shared = (errors.InvalidCommand, errors.PolicyFailed)
+    own = [kind.code for kind in classes() if "code" in vars(kind) and kind not in shared]
     assert len(own) == len(set(own))
     assert errors.InvalidCommand.code == errors.InvalidOption.code  # the same fault, raised or handed back
+    assert (
+        errors.PolicyFailed.code == errors.FunctionFailed.code
+    )  # a function of the user's raised, whichever it was
 
 
 def test_codes_and_classes_are_drawn_at_the_top_of_the_module() -> None:
@@ -113,6 +127,17 @@ def printed(error: ArreaError) -> dict[str, str]:
         ("ExitStatus", "task 0 (x): exit code 127 (command not found)"),
         ("KilledBySignal", "task 0 (x): killed by SIGSEGV"),
         ("TimedOut", "task 0 (x): timed out after 1500 ms and was killed"),
+        ("FunctionFailed", "task 0 (x): raised KeyError: 'a'"),
+        ("WorkerCrashed", "task 0 (x): its process died: killed by SIGSEGV"),
+        (
+            "NotPicklable",
+            "task 0 (x): its value can't be brought from its process: a lock; "
+            'return something that can, or use isolation="thread"',
+        ),
+        (
+            "SlotsExhausted",
+            "task 0 (x): not started: every slot is held by a thread that timed out and runs on",
+        ),
         ("SpawnFailed", "task 0 (x): could not be started: No such: '/x'"),
         ("PolicyFailed", "task 0 (x): raised (asked about: task 0 (x): exit code 3)"),
     ],
@@ -129,6 +154,52 @@ def test_fields() -> None:
         r"t: could not be started: No such: '\\xff'",
     )
     assert str(errors.SpawnFailed("t", OSError("odd"))) == "t: could not be started: odd"
+
+
+def test_what_a_function_raised_as_texts_and_as_it_was() -> None:
+    raised = Raised(KeyError("a"), "KeyError", "'a'", "Traceback ...", ("note",))
+    error = errors.FunctionFailed("t", raised)
+    assert error.exception is raised.exception is error.__cause__
+    assert (error.type_name, error.text, error.traceback, error.notes) == (
+        "KeyError",
+        "'a'",
+        "Traceback ...",
+        ("note",),
+    )
+    told = errors.FunctionFailed("t", Raised(None, "pkg.Oops", "", ""))
+    assert (str(told), told.exception, told.__cause__) == ("t: raised pkg.Oops", None, None)
+    long = errors.FunctionFailed("t", Raised(None, "Oops", "\x1b" + 10_000 * "x", ""))
+    assert str(long).isprintable() and len(str(long)) < 600 and len(long.text) == 10_001
+
+
+@pytest.mark.parametrize(
+    ("signal", "exit_code", "told", "message"),
+    [
+        (9, None, "", "killed by SIGKILL (by somebody, or by the kernel for want of memory)"),
+        (34, None, "", "killed by signal 34"),
+        (None, 3, "", "exit code 3"),
+        (None, 0, "", "exit code 0"),
+        (None, None, "", "nobody knows how"),
+        (9, None, "it closed its connection", "it closed its connection"),
+    ],
+)
+def test_how_a_process_died(signal: int | None, exit_code: int | None, told: str, message: str) -> None:
+    error = errors.WorkerCrashed("t", signal, exit_code, told)
+    assert str(error) == f"t: its process died: {message}"
+    name = None if signal is None else errors.signal_name(signal)
+    assert (error.signal, error.signal_name, error.exit_code) == (signal, name, exit_code)
+
+
+def test_what_runs_on_is_said_to() -> None:
+    late, ended = (
+        errors.TimedOut("t", 5.0, abandoned=True),
+        errors.Ended("t", "deadline", "late", abandoned=True),
+    )
+    assert (late.abandoned, ended.abandoned) == (True, True)
+    runs_on = 'runs on, for nothing can stop it there (isolation="process" can)'
+    assert str(late) == f"t: timed out after 5 ms and {runs_on}"
+    assert str(ended) == f"t: late; it {runs_on}"
+    assert not errors.TimedOut("t", 5.0).abandoned and not errors.Ended("t", "deadline", "late").abandoned
 
 
 @pytest.mark.parametrize("reason", list(errors.NOT_STARTED))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from arrea import Policy, policies
 from arrea._model import errors
+from arrea._model.ending import Raised
 from arrea._model.errors import InvalidOption, TaskError
 from arrea._model.policy import (
     ASK_ON_ERROR,
@@ -31,6 +32,10 @@ EXIT_3 = errors.ExitStatus("task 0 (x)", 3)
 CRASH = errors.KilledBySignal("task 0 (x)", 11)
 TIMEOUT = errors.TimedOut("task 0 (x)", 50.0)
 WARNED = errors.WarningFailed("task 0 (x)", "warned: careful")
+RAISED = errors.FunctionFailed("task 0 (x)", Raised(KeyError("a"), "KeyError", "'a'", ""))
+TEXTS_ONLY = errors.FunctionFailed("task 0 (x)", Raised(None, "KeyError", "'a'", ""))
+DIED = errors.WorkerCrashed("task 0 (x)", 9, None)
+LEFT = errors.WorkerCrashed("task 0 (x)", None, 3)
 
 
 def ask(*_: object) -> str:
@@ -80,6 +85,15 @@ DECISIONS: list[tuple[dict[str, Any], TaskError, int, float, object]] = [
     ({"retry_on": TaskError}, CRASH, 0, math.inf, "retry"),
     ({"retry_on": OSError}, EXIT_3, 0, math.inf, CONTINUE),
     ({"retry_on": []}, EXIT_3, 0, math.inf, CONTINUE),
+    ({"retry_on": LookupError}, RAISED, 0, math.inf, "retry"),
+    ({"retry_on": ValueError}, RAISED, 0, math.inf, CONTINUE),
+    ({"retry_on": LookupError}, TEXTS_ONLY, 0, math.inf, CONTINUE),
+    ({"retry_on": "exception"}, TEXTS_ONLY, 0, math.inf, "retry"),
+    ({"retry_on": "exception"}, DIED, 0, math.inf, CONTINUE),
+    ({"retry_on": "worker_crashed"}, DIED, 0, math.inf, "retry"),
+    ({"retry_on": "SIGKILL"}, DIED, 0, math.inf, "retry"),
+    ({"retry_on": 3}, DIED, 0, math.inf, CONTINUE),
+    ({"retry_on": 3}, LEFT, 0, math.inf, "retry"),
 ]
 
 
@@ -266,7 +280,8 @@ def test_wrong_values_of_a_field(field: str) -> None:
             "retry_on",
             "timeuot",
             "retry_on: 'timeuot' is no signal's name, and no error code that can be retried ('exit_status', "
-            "'killed_by_signal', 'timeout', 'spawn_failed', 'status_lost' or 'warning'); did you mean 'timeout'?",
+            "'killed_by_signal', 'timeout', 'spawn_failed', 'status_lost', 'warning', 'exception', 'worker_crashed' or "
+            "'not_picklable'); did you mean 'timeout'?",
         ),
     ],
 )

@@ -1,6 +1,7 @@
 """The settings of an engine: checked, each named when it is wrong."""
 
 import math
+import os
 from typing import Any
 
 import pytest
@@ -19,10 +20,12 @@ def test_defaults() -> None:
         "allowed_shells": ("sh", "bash", "zsh", "fish", "dash"),
         "base_policy": Policy(),
         "default_policy": Policy(),
+        "isolation": "process",
         "kill_grace_ms": 2000.0,
         "log_level": "info",
         "max_commands_per_batch": 500,
         "max_output_bytes": 8 * 2**20,
+        "max_processes": len(os.sched_getaffinity(0)),
         "max_workers": 100,
         "shell": None,
         "sudo_allowlist": (),
@@ -51,6 +54,8 @@ WRONG: dict[str, list[Any]] = {
     "default_policy": ["retyr", "", None, 5, {"max_retires": 1}, {"max_retries": -1}, lambda *_: "retry"],
     "max_retries": [*COUNTS, None],
     "retry_delay": DURATIONS,
+    "max_processes": [*COUNTS, 0, None, 10_001],
+    "isolation": ["", "proces", "Thread", "interpreter", None, 5, True, b"thread", ["thread"], "\ud800"],
     "kill_grace": DURATIONS,
     "shell": [5, True, b"bash", ["bash"], "", " ", "ba\0sh", "ba\ud800sh"],
     "allowed_shells": ["bash", "", [], (), [""], [5], None, 5, {"bash": 1}, [b"bash"], ["a\0"], ["\ud800"]],
@@ -93,6 +98,16 @@ def test_wrong_values(key: str) -> None:
             10**5000,
             "max_output_bytes=a number of many digits (engine): "
             "max_output_bytes must be a whole number from 0 to 4611686018427387904, or none",
+        ),
+        (
+            "max_processes",
+            0,
+            "max_processes=0 (engine): max_processes must be a whole number from 1 to 10000",
+        ),
+        (
+            "isolation",
+            "thraed",
+            "isolation='thraed' (engine): isolation must be 'process' or 'thread'; did you mean 'thread'?",
         ),
         (
             "kill_grace",
@@ -165,6 +180,9 @@ def test_unknown_keys(key: str, message: str) -> None:
         ("shell", "auto", "shell", "auto"),
         ("shell", None, "shell", None),
         ("max_workers", 100_000, "max_workers", 100_000),
+        ("max_processes", 1, "max_processes", 1),
+        ("max_processes", 10_000, "max_processes", 10_000),
+        ("isolation", "thread", "isolation", "thread"),
         ("log_level", "debug", "log_level", "debug"),
         ("log_level", "warn", "log_level", "warning"),
         ("log_level", "WARNING", "log_level", "warning"),

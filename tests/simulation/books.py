@@ -86,7 +86,7 @@ class LaneBook:
     """calls: what it was given and hasn't ended; last: the one that ended last.
 
     since: when it began, or that ended. told_at: when something was heard of it. asked: what it hasn't begun, and no
-    answer yet. sealed: it gets no more. lost: a call that was given up and runs on.
+    answer yet. sealed: it gets no more. given_up: what it ran was; lost: the call, while it runs on.
     """
 
     __slots__ = (
@@ -95,6 +95,7 @@ class LaneBook:
         "begun",
         "calls",
         "deciding",
+        "given_up",
         "kind",
         "last",
         "lost",
@@ -109,7 +110,7 @@ class LaneBook:
         self.kind = kind
         self.batch = batch
         self.calls: list[AttemptId] = []
-        self.begun = self.asked = self.sealed = False
+        self.begun = self.asked = self.sealed = self.given_up = False
         self.last: AttemptId | None = None
         self.lost: AttemptId | None = None
         self.since = 0.0

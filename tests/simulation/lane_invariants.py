@@ -189,6 +189,7 @@ class LaneWatch:
         assert lane is not None
         check(lane.kind in (THREAD, COROUTINE), "given up, but could be killed:", worker.attempt)
         check(lane.kind == THREAD or worker.signalled, "given up, but never cancelled:", worker.attempt)
+        lane.given_up = True
         if worker.attempt not in self._watch.gone:
             check(lane.calls == [worker.attempt], "given up where it isn't:", worker.attempt)
             lane.calls.clear()

@@ -242,7 +242,7 @@ class OutcomeWatch:
     def abandon(self, effect: Abandon) -> None:
         self._take_silent_outcomes(effect.batch)
         batch = self._watch.batch(effect.batch)
-        if batch.cut == NEVER:
+        if batch.cut == NEVER or self._may_stop(batch):
             batch.stop(self._watch.now)
         for index, _ in effect.tasks:
             check(index not in batch.workers, "abandoned, but started:", index)
@@ -253,6 +253,8 @@ class OutcomeWatch:
         self._take_silent_outcomes(effect.batch)
         batch = self._watch.batch(effect.batch)
         check(not batch.live and not batch.deciding, "closed while something runs")
+        lanes = [lane for lane in self._watch.lanes.open.values() if lane.batch is batch]
+        check(all(lane.given_up for lane in lanes), "closed while it has lanes")
         check(batch.settled.keys() == set(range(effect.total)), "closed without", effect.total, batch.settled)
         check(
             effect.total <= batch.fed and (batch.plan.open or effect.total == batch.fed),

@@ -189,8 +189,10 @@ class Batch:
     def took(self) -> None:
         """One more was taken by whoever reads: a source that was held back for that goes on."""
         self.taken += 1
-        if self.ahead is not None and self._feed is not None and self._feed.pulled - self.taken + 1 == self.ahead:
-            self._inbox.flush()
+        if self.ahead is not None and self._feed is not None:
+            behind = self._feed.pulled - self.taken + 1
+            if behind == self.ahead or (self._feed.large and behind == 2 * self._plan.workers):
+                self._inbox.flush()
 
     def _take_all(self, seen: int) -> list[Outcome]:
         """All outcomes after the first `seen`, kept no longer; none when there are no more."""
@@ -316,7 +318,8 @@ class Batch:
         if self.ahead is not None:
             room = min(room, self.ahead + self.taken - feed.pulled)
         if feed.large:
-            room = min(room, 2 * self._plan.workers + self.arrived - feed.pulled)
+            over = self.arrived if self.ahead is None else self.taken
+            room = min(room, 2 * self._plan.workers + over - feed.pulled)
         return room
 
     def _feed_once(self) -> None:

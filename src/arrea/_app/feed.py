@@ -24,16 +24,16 @@ BULK_S = 0.001
 class AtHand:
     """An iterator that nobody has to wait for, such as the lines of a file that was read."""
 
-    __slots__ = ("_iterator",)
+    __slots__ = ("iterator",)
 
     def __init__(self, iterator: Iterator[object]) -> None:
-        self._iterator = iterator
+        self.iterator = iterator
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> object:
-        return next(self._iterator)
+        return next(self.iterator)
 
 
 class Feed:
@@ -42,10 +42,14 @@ class Feed:
     error: what the iterator raised. open: more may come. pulled: how many came. large: the last one was.
     """
 
-    __slots__ = ("_held", "_holding", "_preparer", "_recent", "_source", "error", "large", "open", "pulled")
+    __slots__ = (
+        "_held", "_holding", "_prepare", "_recent", "_source", "_window", "error", "large", "open",
+        "pulled",
+    )  # fmt: skip
 
     def __init__(self, preparer: Preparer | Mapper, source: Iterator[object] | None) -> None:
-        self._preparer = preparer
+        self._prepare = preparer.command_or_refusal
+        self._window = preparer.window
         self._source = source
         self._held: deque[Work] = deque()  # pulled, and not handed on yet
         self._holding = threading.Lock()
@@ -64,29 +68,34 @@ class Feed:
         """
         source, before, until = self._source, self.pulled, monotonic() + BULK_S
         assert source is not None
-        if not isinstance(source, AtHand):
-            self._pull(source, 1, until)
-            if most == 1 or not self.open or monotonic() > until - BULK_S / 2:
-                return self.pulled - before
+        if isinstance(source, AtHand):
+            self._pull(source.iterator, most, until)
+            return self.pulled - before
+        self._pull(source, 1, until)
+        if most > 1 and self.open and monotonic() < until - BULK_S / 2:
             hold()
-            most -= 1
-        self._pull(source, most, until)
+            self._pull(source, most - 1, until)
         return self.pulled - before
 
     def pull_first(self) -> list[Work]:
         """What is there already, so that it begins before anybody waits for it."""
         if isinstance(self._source, AtHand):
-            self._pull(self._source, self._preparer.window, monotonic() + BULK_S)
+            self._pull(self._source.iterator, self._window, monotonic() + BULK_S)
         return self.take()
 
     def _pull(self, source: Iterator[object], count: int, until: float) -> None:
-        wanted = self.pulled + count
+        prepare, recent, held, wanted = self._prepare, self._recent, self._held, self.pulled + count
         try:
             for element in islice(source, count):
-                self._take(element)
+                command = prepare(self.pulled, element)
+                recent.append((self.pulled, command.without_arguments() if command.large else command))
+                held.append(command)
+                self.pulled += 1
                 if monotonic() > until:
-                    return
-            self.open = self.pulled == wanted
+                    break
+            else:
+                self.open = self.pulled == wanted
+            self.large = bool(recent) and recent[-1][1].large
         except Exception as error:  # noqa: BLE001 - the user's iterator: raised again when what runs has finished
             self.fail(error)
 
@@ -97,13 +106,6 @@ class Feed:
             while self._held:
                 held.append(self._held.popleft())
         return held
-
-    def _take(self, element: object) -> None:
-        command = self._preparer.command_or_refusal(self.pulled, element)
-        self._recent.append((self.pulled, command))
-        self.pulled += 1
-        self.large = command.large
-        self._held.append(command)
 
     def untaken(self, total: int) -> list[tuple[int, Work]]:
         """What was pulled after the first `total`; handed back once."""
@@ -133,7 +135,10 @@ class AsyncFeed(Feed):
         except StopAsyncIteration:
             self.open = False
             return 0
-        self._take(element)
+        command = self._prepare(self.pulled, element)
+        self._recent.append((self.pulled, command))
+        self._held.append(command)
+        self.pulled += 1
         return 1
 
     async def close(self) -> None:

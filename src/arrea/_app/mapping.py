@@ -34,13 +34,13 @@ class Map(Stream):
         if outcome is None:
             outcome = self._wait_for_turn()
         self._turn += 1
-        self._batch.took()
         if self._results:
             return self._batch.result_of(outcome)
         if outcome.error is not None:
             self.close()
             raise outcome.error
-        return outcome.ending.value if isinstance(outcome.ending, Return) else None
+        ending = outcome.ending
+        return ending.value if isinstance(ending, Return) else None
 
     def _wait_for_turn(self) -> Outcome:
         if self._over:
@@ -48,6 +48,9 @@ class Map(Stream):
         self._batch._check_ours()
         try:
             while self._turn not in self._early:
+                self._batch.taken = (
+                    self._turn
+                )  # nobody else looks at that: it is here that the source is pulled
                 outcomes = self._batch._take_all(self._seen)
                 if not outcomes:
                     raise StopIteration

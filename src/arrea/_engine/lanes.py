@@ -88,8 +88,6 @@ class Lanes:
         """At the end of a turn, when all of it is known: who has room gets more, or gives its slot back."""
         while self.touched:
             _, lane = self.touched.popitem()
-            if lane.lost is not None:
-                continue
             if self._may_get_more(lane, now):
                 self._fill(lane, now)
                 self._begin_next(lane, now)

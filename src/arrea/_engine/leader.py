@@ -129,7 +129,6 @@ class Leader:
         """One turn: what follows from these inputs at this time."""
         out: list[Effect] = []
         self._out = out
-        self._resolved.clear()
         self._telling.begin(out, now)
         for given in inputs if len(inputs) < 2 else self._in_order(inputs):
             self._take(given, now)
@@ -138,6 +137,8 @@ class Leader:
         while self._lanes.touched:  # a refusal, or what can't start any more, stopped a batch
             self._go_on(now)
         self._telling.end()
+        self._out = []  # nobody shall hold what was told
+        self._resolved.clear()
         return out
 
     def _go_on(self, now: float) -> None:
@@ -417,6 +418,8 @@ class Leader:
             index, attempts, ending = record.index, record.attempts, record.ending
             assert isinstance(ending, Return)
             del live[index]
+            if record.command.large:
+                record.command.let_go()
             began = ending.began if attempts == 1 else record.started_at
             outcome = Outcome(
                 index, record.command, None, ending, attempts, began - submitted, began, ending.ended, ending.warnings
@@ -513,6 +516,8 @@ class Leader:
         del batch.live[record.index]
         batch.done += 1
         outcome = self._outcome(record, error, now)
+        if record.command.large:
+            record.command.let_go()
         self._telling.came_further(batch)
         if record.told:
             self._telling.ended(record, outcome)

@@ -49,6 +49,7 @@ class Telling:
         if self._started or self._ended or self._retried:
             self._out.append(Tally(self._started, self._ended, self._retried))
             self._started = self._ended = self._retried = 0
+        self._out = []  # nobody shall hold what was told
 
     def _emit(self, type: str, batch: BatchRecord, index: int | None, **fields: Any) -> None:
         batch.sequence += 1

@@ -77,11 +77,11 @@ class Target:
 class Call:
     """A call of a function that will run.
 
-    arguments: pickled for a worker process (a `Parcel` where they are big), else as they are.
+    arguments: pickled for a worker process, else as they are. large: they are a `Parcel`: not many should wait.
     context: the caller's context variables; None for a worker process, which has its own.
     """
 
-    __slots__ = ("arguments", "context", "label", "name", "target")
+    __slots__ = ("arguments", "context", "label", "large", "name", "target")
     refusal = None
 
     def __init__(
@@ -91,12 +91,16 @@ class Call:
         self.arguments = arguments
         self.context = context
         self.label = label
+        self.large = arguments.__class__ is Parcel
         self.name = target.text if label is None else label_text(label)
 
-    @property
-    def large(self) -> bool:
-        """Its arguments are, so that not many of them should wait."""
-        return self.arguments.__class__ is Parcel
+    def let_go(self) -> None:
+        """It is over, and its arguments are needed no more."""
+        self.arguments = None
+
+    def without_arguments(self) -> Call:
+        """For who only wants to tell of it."""
+        return Call(self.target, None, None, self.label)
 
     @property
     def kind(self) -> str:

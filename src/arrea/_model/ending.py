@@ -114,7 +114,7 @@ class Stuck:
 
 TIMES = Struct("<dd")  # began, ended: milliseconds of the monotonic clock
 ACCOUNT = Struct("<dd14q")  # getrusage(2) over the call, in the order of `resource.struct_rusage`
-HEAD_BYTES = TIMES.size + ACCOUNT.size
+NO_ACCOUNT = bytes(ACCOUNT.size)
 
 
 def _import_loads(pickled: bytes) -> object:
@@ -133,11 +133,11 @@ class Return:
     """How a call ended that came to an end by itself.
 
     began, ended: engine time. pid: of its process. problem: why it has no value; None if it has one.
-    body: as it came from its process, `TIMES`, `ACCOUNT` and the value pickled, which is unpickled when somebody
-    looks: only such that runs nobody's code. None for what came otherwise.
+    pickled: the value, which is unpickled when somebody looks: only such that runs nobody's code; None for another.
+    account: `ACCOUNT` of the call, None where nobody knows it.
     """
 
-    __slots__ = ("_value", "account", "began", "body", "ended", "pid", "problem", "warnings")
+    __slots__ = ("_value", "account", "began", "ended", "pickled", "pid", "problem", "warnings")
     forgotten = False
     host_peak_kib = 0
 
@@ -146,7 +146,7 @@ class Return:
         began: float,
         ended: float,
         pid: int,
-        body: bytes | None,
+        pickled: bytes | None,
         value: object = None,
         problem: Raised | Stuck | None = None,
         warnings: tuple[str, ...] = (),
@@ -155,7 +155,7 @@ class Return:
         self.began = began
         self.ended = ended
         self.pid = pid
-        self.body = body
+        self.pickled = pickled
         self._value = value
         self.problem = problem
         self.warnings = warnings
@@ -164,17 +164,17 @@ class Return:
     @property
     def value(self) -> object:
         """What the function returned."""
-        body = self.body
-        if body is not None:
-            self.open(_loads(body[HEAD_BYTES:]))
+        pickled = self.pickled
+        if pickled is not None:
+            # In this order: another thread may look at the same time.
+            self._value = _loads(pickled)
+            self.pickled = None
         return self._value
 
     def open(self, value: object) -> None:
         """It was unpickled. In this order: another thread may look at the same time."""
-        body = self.body
         self._value = value
-        self.account = self.account or (None if body is None else body[TIMES.size : HEAD_BYTES])
-        self.body = None
+        self.pickled = None
 
     @property
     def duration_ms(self) -> float:
@@ -182,14 +182,11 @@ class Return:
 
     @property
     def rusage(self) -> Rusage | None:
-        account, body = self.account, self.body
-        if account is None and body is not None:
-            account = body[TIMES.size : HEAD_BYTES]
-        if account is None:
+        if self.account is None:
             return None
         from resource import struct_rusage
 
-        return struct_rusage(ACCOUNT.unpack(account))
+        return struct_rusage(ACCOUNT.unpack(self.account))
 
 
 class Crash:

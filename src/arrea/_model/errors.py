@@ -233,7 +233,7 @@ class TimedOut(TaskError):
         self.abandoned = abandoned
 
 
-LEFT_RUNNING = 'runs on, for nothing can stop it there (isolation="process" can)'
+LEFT_RUNNING = "runs on: it can't be ended there, as a process can"
 
 
 class FunctionFailed(TaskError):
@@ -297,7 +297,8 @@ class SlotsExhausted(TaskError):
     code = "slots_exhausted"
 
     def __init__(self, task: str) -> None:
-        super().__init__(task, "not started: every slot is held by a thread that timed out and runs on")
+        held = "every slot is held by a thread or a coroutine that timed out and runs on"
+        super().__init__(task, f"not started: {held}")
 
 
 class SpawnFailed(TaskError):

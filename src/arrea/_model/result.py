@@ -136,6 +136,9 @@ class Output(View):
 class Usage(View):
     """The kernel's account of the last attempt's process and the children that it waited for (getrusage(2)).
 
+    Of a function it is the difference over the call, and nothing is counted for calls that take less than 0.1 ms.
+    `max_rss_kib` is the peak of the process that it ran in, earlier calls included.
+
     `user_ms` and `system_ms` are CPU time. `max_rss_kib` is None where the kernel's figure isn't above the
     host's own peak: a child starts in its parent's memory, and Linux counts that as the child's.
     `rusage` is the whole record.
@@ -180,7 +183,8 @@ class Result(ReadOnly):
     label, index (place in the batch, from 0), worker_id ("<batch_id>:<index>"), batch_id.
     attempts: how often it was started. duration_ms: from the first start to the end, waits between included.
     queued_ms: from submission to the first start. started_at: wall clock of the first start (aware datetime, UTC).
-    warnings: lines of stderr that warn, of a command that exited 0. usage: what the kernel counted.
+    warnings: lines of stderr that warn, of a command that exited 0; what a function warned (`arrea.warn`).
+    usage: what the kernel counted; None where it can't (coroutines).
     """
 
     __slots__ = ("_epoch_ms", "_of", "batch_id")

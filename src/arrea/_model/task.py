@@ -131,6 +131,13 @@ class Command:
     kind = COMMAND
     large = False
 
+    def let_go(self) -> None:
+        """It is over."""
+
+    def without_arguments(self) -> Command:
+        """For who only wants to tell of it."""
+        return self
+
     def __init__(
         self,
         text: str,

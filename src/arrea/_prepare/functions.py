@@ -141,22 +141,23 @@ def _can_be_packed(argument: object) -> bool:
 class Mapper:
     """Prepares the items of one `map`: each is the argument of the same function."""
 
-    __slots__ = ("_context", "_is_process", "_label", "_refused", "_target", "window")
+    __slots__ = ("_context", "_label", "_refused", "_target", "command_or_refusal", "window")
 
     def __init__(
         self, target: Target, context: Context, window: int, label: object, refused: Callable[..., Any]
     ) -> None:
         self._target = target
         self._context = context
-        self._is_process = target.kind == PROCESS
         self._label = label
+        self.command_or_refusal = self._sent if target.kind == PROCESS else self._given
         self._refused = refused
         self.window = window
 
-    def command_or_refusal(self, index: int, item: object) -> Any:
+    def _given(self, _: int, item: object) -> Any:
+        return Call(self._target, (item,), self._context, self._label)
+
+    def _sent(self, index: int, item: object) -> Any:
         """What is wrong with the item becomes the failure of its task."""
-        if not self._is_process:
-            return Call(self._target, (item,), self._context, self._label)
         if type(item) in ATOMS or (type(item) in (str, bytes) and len(item) < LARGE_BYTES):  # type: ignore[arg-type]
             return Call(self._target, dumps((item,), PROTOCOL), None, self._label)
         try:

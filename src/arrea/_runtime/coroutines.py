@@ -14,13 +14,15 @@ from arrea._model.ending import Raised, Return
 from arrea._model.step import Begun, Returned
 from arrea._model.warned import collect
 from arrea._runtime.raising import describe
+from arrea._runtime.threads import running_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from arrea._model.call import Call
+    from arrea._model.stats import Running
     from arrea._model.step import AttemptId, Dispatch, Input
 
 END_WITHIN_S = 1.0
@@ -30,7 +32,10 @@ class Coroutines:
     """Of one reactor. `report`: for its own thread; `deliver`: what comes from another one. clock: engine time."""
 
     def __init__(
-        self, report: Callable[[Input], None], deliver: Callable[[Input], None], clock: Callable[[], float]
+        self,
+        report: Callable[[Input], None],
+        deliver: Callable[[Sequence[Input]], None],
+        clock: Callable[[], float],
     ) -> None:
         self._report = report
         self._deliver = deliver
@@ -38,6 +43,7 @@ class Coroutines:
         self._own: OwnLoop | None = None
         self._stages: dict[int, Stage] = {}
         self._lanes: dict[int, Stage] = {}
+        self._at: dict[int, tuple[str, AttemptId, Call, float]] = {}  # what each lane runs, and since when
 
     def __bool__(self) -> bool:
         return bool(self._lanes)
@@ -49,12 +55,23 @@ class Coroutines:
             stage = self._lanes[order.lane] = self._stage(None if home is None else home.loop)
             self._report(Begun(order.lane))
         for attempt, call in order.calls:
+            self._at[order.lane] = (order.batch_id, attempt, call, now)
             stage.put(order.lane, attempt, call)
 
+    def turn_ended(self) -> None:
+        """All that is to begin is known: one wake-up for each loop."""
+        for stage in list(self._stages.values()):
+            stage.begin()
+
     def release(self, lane: int, now: float) -> None:
+        self._at.pop(lane, None)
         stage = self._lanes.pop(lane, None)
         if stage is not None and stage not in self._lanes.values():
             self._stages.pop(id(stage.loop), None)
+
+    def running(self, now: float) -> list[Running]:
+        """From any thread: what runs at the moment."""
+        return running_of(self._at, now)
 
     def terminate(self, attempt: AttemptId) -> None:
         for stage in self._stages.values():
@@ -78,23 +95,30 @@ class Coroutines:
 
 
 class Stage:
-    """One event loop, and the calls that run on it. `put` and `cancel`: reactor's thread."""
+    """One event loop, and the calls that run on it. `put`, `begin` and `cancel`: reactor's thread."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, deliver: Callable[[Input], None], clock: Callable[[], float]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        deliver: Callable[[Sequence[Input]], None],
+        clock: Callable[[], float],
     ) -> None:
         self.loop = loop
         self._deliver = deliver
         self._clock = clock
         self._wanted: deque[tuple[int, AttemptId, Call]] = deque()
         self._called = False
+        self._over: list[Input] = []  # to be told when the loop has done what it is at
         self._tasks: dict[AttemptId, asyncio.Task[None] | None] = {}  # None: it has begun
         self._lanes: dict[AttemptId, int] = {}
 
     def put(self, lane: int, attempt: AttemptId, call: Call) -> None:
         self._lanes[attempt] = lane
         self._wanted.append((lane, attempt, call))
-        if not self._called:
+
+    def begin(self) -> None:
+        """What was put here."""
+        if self._wanted and not self._called:
             self._called = True
             self._call(self._begin)
 
@@ -111,6 +135,7 @@ class Stage:
         except RuntimeError:  # the loop is closed, and nothing of what is on it will go on
             for attempt in list(self._lanes):
                 self._tell_cancelled(attempt, "its event loop was closed")
+            self._tell()
 
     # ── on the loop ───────────────────────────────────────────────────────────────────────────────
 
@@ -136,13 +161,27 @@ class Stage:
         self._tasks.pop(attempt, None)
         if self._lanes.pop(attempt, None) is not None:
             ending = Return(began, self._clock(), 0, None, value, problem, tuple(warnings))
-            self._deliver(Returned(lane, (attempt,), (ending,)))
+            self._tell_soon(Returned(lane, (attempt,), (ending,)))
+
+    def _tell_soon(self, returned: Input) -> None:
+        """With whatever else ends in this turn of the loop."""
+        if not self._over:
+            self.loop.call_soon(self._tell)
+        self._over.append(returned)
+
+    def _tell(self) -> None:
+        over, self._over = self._over, []
+        self._deliver(over)
 
     def _cancel(self, attempt: AttemptId) -> None:
         task = self._tasks.get(attempt)
         if task is not None:
             task.cancel()
-            task.add_done_callback(lambda _: self._tell_cancelled(attempt, "cancelled before it began"))
+            task.add_done_callback(lambda _: self._never_began(attempt))
+
+    def _never_began(self, attempt: AttemptId) -> None:
+        self._tell_cancelled(attempt, "cancelled before it began")
+        self._tell()
 
     def _tell_cancelled(self, attempt: AttemptId, told: str) -> None:
         """One that never began, or never will end, can't say so itself."""
@@ -151,7 +190,7 @@ class Stage:
             now = self._clock()
             error = asyncio.CancelledError(told)
             ending = Return(now, now, 0, None, None, Raised(error, *describe(error)))
-            self._deliver(Returned(lane, (attempt,), (ending,)))
+            self._over.append(Returned(lane, (attempt,), (ending,)))
 
 
 class OwnLoop:

@@ -34,6 +34,7 @@ STUCK = 2  # the result is why the value can't come
 IN_MEMORY = 4  # what is pickled is in a file in memory, whose descriptor comes along
 PLAIN = 8  # of a result: to unpickle it runs nobody's code
 WARNED = 16  # of a result: a list of warnings comes before the value
+ACCOUNTED = 32  # of a result: before that comes the account, which short calls don't have
 
 # The two that come by the thousand, with the beginning of their bodies.
 CALL_HEADER = Struct("<BBHIQIQ")  # ... number of the program

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from arrea._runtime.worker_process import Sealed
 
 WITHIN_S = 5.0
+NEVER = float("inf")
 
 
 class Opener:
@@ -39,7 +40,7 @@ class Opener:
 
     def due(self) -> float:
         """Seconds of the monotonic clock, when `tend` has something to do; infinity for never."""
-        return float("inf") if self._bench is None else self._bench.began + WITHIN_S
+        return NEVER if self._bench is None else self._bench.began + WITHIN_S
 
     def tend(self) -> None:
         """Gives up what takes too long."""
@@ -64,10 +65,12 @@ class Bench:
         self._at: Opened | None = None
         self._place = 0
         self._left = False
-        self.began = float("inf")
+        self.began = NEVER
         threading.Thread(target=self._run, name="arrea-opener", daemon=True).start()
 
     def put(self, opened: Opened) -> None:
+        if self.began == NEVER:
+            self.began = monotonic()  # whoever waits for us shall know until when, before we come to it
         self._queue.put(opened)
 
     def stop(self) -> None:
@@ -98,6 +101,7 @@ class Bench:
                     return
             with self._lock:
                 self._at = None
+                self.began = NEVER if self._queue.empty() else monotonic()
                 left = self._left
             if not left:
                 self._deliver(opened)
@@ -111,7 +115,6 @@ class Bench:
         else:
             told = ""
         with self._lock:
-            self.began = float("inf")
             if not self._left:
                 _put(sealed, value, told)
 

@@ -10,7 +10,7 @@ from arrea._model.task import COROUTINE, PROCESS, THREAD
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from arrea._model.stats import Running
     from arrea._model.step import AttemptId, Dispatch, Input
@@ -24,7 +24,7 @@ NEVER = float("inf")
 
 
 class Performers:
-    """Of one reactor. report, deliver: what the engine has to know, from this thread and from others.
+    """Of one reactor. report; deliver, deliver_all: what the engine has to know, from this thread; from others.
 
     clock: engine time; offset: from the monotonic clock to that.
     """
@@ -34,6 +34,7 @@ class Performers:
         epoll: select.epoll,
         report: Callable[[Input], None],
         deliver: Callable[[Input | Opened], None],
+        deliver_all: Callable[[Sequence[Input]], None],
         guardian: Guardian,
         clock: Callable[[], float],
         offset: Callable[[], float],
@@ -41,6 +42,7 @@ class Performers:
         self._epoll = epoll
         self._report = report
         self._deliver = deliver
+        self._deliver_all = deliver_all
         self._guardian = guardian
         self._clock = clock
         self._offset = offset
@@ -83,8 +85,9 @@ class Performers:
             self._pool.forget(attempt, now)
 
     def running(self, now: float) -> list[Running]:
-        """From any thread: what runs in worker processes at the moment."""
-        return [] if self._pool is None else self._pool.running(now)
+        """From any thread: what runs at the moment."""
+        there = [one for one in (self._pool, self._threads, self._coroutines) if one is not None]
+        return [running for one in there for running in one.running(now)]
 
     # ── of the loop ───────────────────────────────────────────────────────────────────────────────
 
@@ -107,6 +110,8 @@ class Performers:
     def turn_ended(self) -> None:
         if self._pool is not None:
             self._pool.turn_ended()
+        if self._coroutines is not None:
+            self._coroutines.turn_ended()
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────────
 
@@ -144,5 +149,5 @@ class Performers:
     def _make_coroutines(self) -> Coroutines:
         from arrea._runtime.coroutines import Coroutines
 
-        self._coroutines = Coroutines(self._report, self._deliver, self._clock)
+        self._coroutines = Coroutines(self._report, self._deliver_all, self._clock)
         return self._coroutines

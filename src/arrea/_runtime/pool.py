@@ -20,7 +20,7 @@ from arrea._model.step import Begun, ExitSeen, LaneFailed, LaneLost, Recalled, R
 from arrea._runtime.family import SIGKILL, SIGTERM
 from arrea._runtime.letters import Opened
 from arrea._runtime.opener import Opener
-from arrea._runtime.pool_child import FORKED, REAPED
+from arrea._runtime.pool_child import FORKED, REAPED, STARTED, STATUS_LOST
 from arrea._runtime.seed import OUTPUTS, Seed
 from arrea._runtime.tree import Census
 from arrea._runtime.worker_process import WorkerProcess
@@ -74,6 +74,7 @@ class Pool:
         self._opening: dict[int, deque[Input | Opened]] = {}  # what is held back, by the number of its worker
         self._census: Census | None = None
         self._wants_spare = False
+        self._unseen: set[WorkerProcess] = set()
 
     def __bool__(self) -> bool:
         return bool(self._lanes)
@@ -87,9 +88,7 @@ class Pool:
             if worker is None:
                 worker = self._hire(order.lane)
             self._send(worker, order, now)
-        except OSError as error:
-            if worker is not None and self._lanes.get(order.lane) is worker:
-                self._let_go(worker)
+        except OSError as error:  # of starting it: to send doesn't fail, it waits
             self._report_now(LaneFailed(order.lane, error, error.errno in TRANSIENT))
 
     def _send(self, worker: WorkerProcess, order: Dispatch, now: float) -> None:
@@ -182,7 +181,7 @@ class Pool:
         mark = f"{self._mark}:{self._numbers}".encode()
         row = self._guardian.roster.open(mark, self._numbers)
         try:
-            worker = WorkerProcess(self._numbers, mark, row)
+            worker = WorkerProcess(self._numbers, mark, row, seed)
         except BaseException:
             self._guardian.roster.close(row)
             raise
@@ -204,8 +203,9 @@ class Pool:
         except OSError:
             self._guardian.roster.close(self._seed_row)
             raise
-        self._guardian.roster.started(self._seed_row, self._seed.pid)
-        self._epoll.register(self._seed.fd, select.EPOLLIN)
+        for fd in (self._seed.fd, self._seed.starter):
+            if fd >= 0:
+                self._epoll.register(fd, select.EPOLLIN)
         return self._seed
 
     def _start_spare(self, now: float) -> None:
@@ -224,8 +224,13 @@ class Pool:
 
     def on_ready(self, fd: int, mask: int, now: float) -> bool:
         """Something happened at a descriptor; whether it is one of ours."""
-        if self._seed is not None and fd == self._seed.fd:
-            self._read_reports(now)
+        seed = self._seed
+        if seed is not None and fd in (seed.fd, seed.starter):
+            if fd == seed.starter:
+                self._epoll.unregister(fd)
+                seed.reap_starter()
+            else:
+                self._read_reports(now)
             return True
         worker = self._by_fd.get(fd)
         if worker is None:
@@ -316,35 +321,40 @@ class Pool:
             self._lose_seed()
 
     def _take_report(self, what: int, pid: int, status: int, number: int, now: float) -> None:
+        if what == STARTED and self._seed is not None:
+            self._seed.started(pid)
+            self._guardian.roster.started(self._seed_row, pid)
+            return
         worker = self._workers.get(number)
         if worker is None:
             return
         if what == FORKED:
             self._came(worker, pid)
         elif what == REAPED:
-            self._finish(worker, status, now)
+            self._finish(worker, None if status == STATUS_LOST else status, now)
         else:
             self._never_came(worker, OSError(status, os.strerror(status)))
 
     def _came(self, worker: WorkerProcess, pid: int) -> None:
         self._guardian.roster.started(worker.row, pid)
-        try:
-            pidfd = os.pidfd_open(pid)
-        except OSError as error:
-            os.kill(pid, SIGKILL)  # its number is its own until the seed is told to reap it
-            worker.pid = pid
-            self._never_came(worker, error)
-            return
-        worker.came(pid, pidfd)
-        self._by_fd[pidfd] = worker
-        self._epoll.register(pidfd, select.EPOLLIN)
+        worker.came(pid)
+        self._watch(worker)
         if worker.signal_wanted:
             self._signal(worker, worker.signal_wanted)
 
+    def _watch(self, worker: WorkerProcess) -> None:
+        """Its exit is told from now on. Without a descriptor left for that (EMFILE) it is tried again and again."""
+        try:
+            worker.pidfd = os.pidfd_open(worker.pid)
+        except OSError:
+            self._unseen.add(worker)
+            return
+        self._unseen.discard(worker)
+        self._by_fd[worker.pidfd] = worker
+        self._epoll.register(worker.pidfd, select.EPOLLIN)
+
     def _never_came(self, worker: WorkerProcess, error: OSError) -> None:
         lane = worker.lane
-        if worker.pid and self._seed is not None:
-            self._seed.reap(worker.pid, 0)
         self._drop(worker)
         if lane is not None:
             self._report(worker, LaneFailed(lane, error, error.errno in TRANSIENT))
@@ -376,6 +386,8 @@ class Pool:
         self._opener.tend()
         if self._wants_spare:
             self._start_spare(now)
+        for worker in list(self._unseen):
+            self._watch(worker)
         for worker, at in list(self._dying.items()):
             if at <= now:
                 self._look_after(worker, now)
@@ -394,6 +406,8 @@ class Pool:
         first = min((*self._dying.values(), *self._closed.values()), default=NEVER)
         if self._idle:
             first = min(first, self._idle[0].idle_since + IDLE_MS)
+        if self._unseen:
+            first = min(first, now + LOOK_AGAIN_MS)
         opener = self._opener.due()
         return first if opener == NEVER else min(first, opener * 1000.0 - self._offset() + 1.0)
 
@@ -417,8 +431,8 @@ class Pool:
             self._dying[worker] = now + LOOK_AGAIN_MS
             return
         self._dying.pop(worker)
-        if self._seed is None:
-            self._finish(worker, None, now)
+        if self._seed is None or worker.seed is not self._seed:
+            self._finish(worker, None, now)  # its parent is gone, and nobody learns how it ended
             return
         try:
             self._seed.reap(worker.pid, worker.number)
@@ -438,6 +452,7 @@ class Pool:
         self._workers.pop(worker.number, None)
         self._dying.pop(worker, None)
         self._closed.pop(worker, None)
+        self._unseen.discard(worker)
         self._guardian.roster.close(worker.row)
         if worker.lane is not None:
             self._lanes.pop(worker.lane, None)
@@ -452,13 +467,6 @@ class Pool:
             os.close(worker.pidfd)
             worker.pidfd = -1
 
-    def _let_go(self, worker: WorkerProcess) -> None:
-        """It can't be talked to."""
-        if worker.lane is not None:
-            self._lanes.pop(worker.lane, None)
-            worker.lane = None
-        self._end(worker)
-
     def _unwatch(self, fd: int) -> None:
         if self._by_fd.pop(fd, None) is not None:
             try:
@@ -471,15 +479,20 @@ class Pool:
         seed, self._seed = self._seed, None
         if seed is None:
             return
-        self._epoll.unregister(seed.fd)
-        seed.close()
-        self._guardian.roster.close(self._seed_row)
+        self._unwatch_seed(seed)
         lost = OSError(errno.EPROTO, "the process that forks worker processes has ended")
         for worker in list(self._workers.values()):
             if worker.pid == 0:
                 self._never_came(worker, lost)
             elif worker.exited_at is not None and worker not in self._dying:
                 self._finish(worker, None, 0.0)
+
+    def _unwatch_seed(self, seed: Seed) -> None:
+        for fd in (seed.fd, seed.starter):
+            if fd >= 0:
+                self._epoll.unregister(fd)
+        seed.close()
+        self._guardian.roster.close(self._seed_row)
 
     # ── the end of the pool ───────────────────────────────────────────────────────────────────────
 
@@ -502,9 +515,7 @@ class Pool:
         for worker in workers:
             self._drop(worker)
         if seed is not None:
-            self._epoll.unregister(seed.fd)
-            seed.close()
-            self._guardian.roster.close(self._seed_row)
+            self._unwatch_seed(seed)
 
     def _wait_for_reports(self) -> None:
         """Of those that are just being forked."""
@@ -521,7 +532,7 @@ class Pool:
             worker.kill(Census)
             _ends_within(worker.pidfd, END_WITHIN_S)
         try:
-            if self._seed is not None:
+            if self._seed is not None and worker.seed is self._seed:
                 self._seed.reap(worker.pid, 0)
         except OSError:
             return  # the seed is gone, and its children with it

@@ -20,6 +20,7 @@ from _pickle import dumps, loads
 from _socket import SCM_RIGHTS, SOL_SOCKET, socket
 from mmap import mmap
 from operator import sub
+from os import getpid
 from resource import RUSAGE_SELF, getrusage
 from struct import Struct, calcsize
 from time import monotonic
@@ -37,9 +38,15 @@ if TYPE_CHECKING:
 
 CONTROL = 0  # the seed's connection to the host
 HIGHEST = 1000  # a worker's connection has a number that hardly anybody closes by the way, or gets for a file
-FORK, REAP, FORKED, NO_FORK, REAPED = 1, 2, 3, 4, 5
+FORK, REAP, FORKED, NO_FORK, REAPED, STARTED = 1, 2, 3, 4, 5, 6
+STATUS_LOST = -1
 ORDER = Struct("<BxHiQ")  # what, how many descriptors for output come along, pid, number
 REPORT = Struct("<BxxxiiQ")  # what, pid, wait status or errno, number
+PROGRAM_BYTES = frames.PROGRAM_NUMBER.size
+result_header = frames.RESULT_HEADER.pack
+# To ask for the account takes as long as a short call: nothing is counted for those, and the others begin with a
+# figure that is hardly older than that.
+SHORT_S, FRESH_S = 0.0001, 0.0002
 MAX_RSS = 2  # its place in the account, and the only figure that is no difference
 NONE = dumps(None, 5)
 ATOMS = frozenset((int, float, bool, str))
@@ -51,8 +58,16 @@ OPENING = (b"\x93", b"\x82", b"\x83", b"\x84")
 
 
 def seed() -> NoReturn:
-    """Forks worker processes and reaps them, as it is told, until the host is gone."""
+    """Forks worker processes and reaps them, as it is told, until the host is gone.
+
+    What the host started forks once more and ends: a host that calls `os.wait()` until it has no child would wait for
+    a seed that stays one.
+    """
+    if os.fork():
+        os._exit(0)
+    os.setsid()
     control = socket(fileno=CONTROL)
+    control.send(REPORT.pack(STARTED, os.getpid(), 0, 0))
     _name(b"arrea-seed")
     _prepare_to_fork()
     while True:
@@ -62,12 +77,18 @@ def seed() -> NoReturn:
                 os._exit(0)
             what, _, pid, number = ORDER.unpack_from(order)
             if what == REAP:
-                _, status = os.waitpid(pid, 0)
-                control.send(REPORT.pack(REAPED, pid, status, number))
+                control.send(REPORT.pack(REAPED, pid, _reap(pid), number))
             else:
                 _fork(control, number, order[ORDER.size :], descriptors)
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)  # the host is gone
+
+
+def _reap(pid: int) -> int:
+    try:
+        return os.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return STATUS_LOST
 
 
 def _prepare_to_fork() -> None:
@@ -165,13 +186,17 @@ class Worker:
         self._connection = connection
         self._page = page
         self._pid = os.getpid()
-        self._programs: dict[int, Any] = {}  # pickled until their first call
+        self._programs: dict[
+            bytes, bytes | int
+        ] = {}  # functions, pickled, or the descriptor of where they are
+        self._functions: dict[bytes, Any] = {}  # those that were called
         self._surroundings = Surroundings()
         self._reader = Reader()
         self._descriptors: list[int] = []
         self._halted = -1  # the generation in which a call failed: what was sent behind it doesn't begin
         self._skipping = -1
         self._warnings: list[str] = []
+        self._measured_at, self._measured = monotonic(), getrusage(RUSAGE_SELF)
 
     def run(self) -> None:
         """Until the host closes the connection."""
@@ -191,9 +216,9 @@ class Worker:
                 if kind == frames.CALL:
                     self._call(flags, number, generation, body)
                 elif kind == frames.PROGRAM:
-                    self._programs[number] = _Unread(self._take_descriptor() if flags else body)
+                    self._learn(frames.PROGRAM_NUMBER.pack(number), flags, body)
                 elif kind == frames.FORGET:
-                    self._programs.clear()
+                    self._forget()
                 elif kind == frames.SURROUNDINGS:
                     outputs = [self._descriptors.pop(0) for _ in range(flags)]
                     self._surroundings.change(loads(body), outputs)
@@ -233,39 +258,67 @@ class Worker:
         if page[frames.GENERATION] != generation or generation == self._halted:
             self._skip(flags, number, generation)
             return
-        before = getrusage(RUSAGE_SELF)
         began = monotonic()
+        if began - self._measured_at > FRESH_S:
+            self._measured_at, self._measured = began, getrusage(RUSAGE_SELF)
         value: Any = None
         problem: BaseException | None = None
         try:
             self._surroundings.restore()
-            (program,) = frames.PROGRAM_NUMBER.unpack_from(body)
-            function = self._programs[program]
-            if function.__class__ is _Unread:
-                function = self._read(program, function)
-            arguments = self._arguments(flags, body)
-            value = function(*arguments)
+            function = self._functions.get(body[:PROGRAM_BYTES]) or self._find(body)
+            value = function(*self._arguments(flags, body))
             _flush()
         except BaseException as error:  # noqa: BLE001 - SystemExit too ends the call, not the process
             problem = error
-        if os.getpid() != self._pid:
+        if getpid() != self._pid:
             _end_copy(problem)
         if problem is None:
             out, pickled, buffers = _pickled(value)
+            value = None
         else:
             out, pickled, buffers = frames.FAILED, _told(problem), []
-            del problem
-        del value
         ended = monotonic()
-        after = getrusage(RUSAGE_SELF)
+        if (
+            out == frames.PLAIN
+            and ended - began < SHORT_S
+            and not self._warnings
+            and len(pickled) < LARGE_BYTES
+        ):
+            length = TIMES.size + len(pickled)
+            header = result_header(
+                frames.VERSION, frames.RESULT, out, length, number, generation, 1000.0 * began, 1000.0 * ended
+            )
+            self._connection.sendall(header + pickled)
+        else:
+            self._reply(number, generation, out, TIMES.pack(1000.0 * began, 1000.0 * ended), pickled, buffers)
+
+    def _reply(
+        self, number: int, generation: int, flags: int, head: bytes, pickled: bytes, buffers: list[memoryview]
+    ) -> None:
+        """With all that a call may have besides a plain value."""
+        head += self._account()
+        flags |= frames.ACCOUNTED
+        if self._warnings:
+            flags |= frames.WARNED
+            head += self._told_warnings()
+        if flags & (frames.FAILED | frames.WARNED):
+            self._halted = generation
+        if not buffers and len(pickled) < LARGE_BYTES:
+            self._send(frame(frames.RESULT, number, head + pickled, flags, generation))
+            return
+        fd = store(pickled, buffers)
+        data = frame(frames.RESULT, number, head, flags | frames.IN_MEMORY, generation)
+        sent = self._connection.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, Struct("i").pack(fd))])
+        os.close(fd)
+        self._send(data[sent:])
+
+    def _account(self) -> bytes:
+        """What the kernel counted since the last time: that is this call, and short ones right before it."""
+        before, after = self._measured, getrusage(RUSAGE_SELF)
+        self._measured_at, self._measured = monotonic(), after
         account = [*map(sub, after, before)]
         account[MAX_RSS] = after.ru_maxrss
-        head = TIMES.pack(began * 1000.0, ended * 1000.0) + ACCOUNT.pack(*account)
-        if self._warnings:
-            out, head = out | frames.WARNED, head + self._told_warnings()
-        if out & (frames.FAILED | frames.WARNED):
-            self._halted = generation
-        self._reply(number, generation, out, head, pickled, buffers)
+        return ACCOUNT.pack(*account)
 
     def _skip(self, flags: int, number: int, generation: int) -> None:
         """It was taken back. The first of a row is told, for nobody can know whether that one began."""
@@ -278,17 +331,28 @@ class Worker:
     def _take_descriptor(self) -> int:
         return self._descriptors.pop(0)
 
-    def _read(self, program: int, unread: _Unread) -> Any:
-        pickled = unread.pickled
+    def _find(self, body: bytes) -> Any:
+        """The function, when it is called for the first time: what goes wrong with it is that call's failure."""
+        number = body[:PROGRAM_BYTES]
+        pickled = self._programs[number]
         function: Any = fetch(os.dup(pickled)) if isinstance(pickled, int) else loads(pickled)
-        self._programs[program] = function
+        self._functions[number] = function
         return function
 
     def _arguments(self, flags: int, body: bytes) -> Any:
         if flags & frames.IN_MEMORY:
             return fetch(self._take_descriptor())
-        pickled = memoryview(body)[frames.PROGRAM_NUMBER.size :]
-        return loads(pickled) if pickled else ()
+        return loads(body[PROGRAM_BYTES:]) if len(body) > PROGRAM_BYTES else ()
+
+    def _learn(self, number: bytes, flags: int, body: bytes) -> None:
+        """A function that may be called from now on."""
+        self._programs[number] = self._take_descriptor() if flags else body
+
+    def _forget(self) -> None:
+        """All functions."""
+        _close([pickled for pickled in self._programs.values() if isinstance(pickled, int)])
+        self._programs.clear()
+        self._functions.clear()
 
     def _told_warnings(self) -> bytes:
         import warnings
@@ -297,41 +361,6 @@ class Worker:
         self._warnings.clear()
         warnings.simplefilter("default", append=True)  # the same place may warn again, in another call
         return frames.SIZE.pack(len(told)) + told
-
-    def _reply(
-        self,
-        number: int,
-        generation: int,
-        flags: int,
-        head: bytes,
-        pickled: bytes,
-        buffers: list[memoryview],
-    ) -> None:
-        if buffers or len(pickled) > LARGE_BYTES:
-            fd = store(pickled, buffers)
-            data = frame(frames.RESULT, number, head, flags | frames.IN_MEMORY, generation)
-            rights = [(SOL_SOCKET, SCM_RIGHTS, Struct("i").pack(fd))]
-            sent = self._connection.sendmsg([data], rights)
-            os.close(fd)
-            self._send(data[sent:])
-        else:
-            self._send(frame(frames.RESULT, number, head + pickled, flags, generation))
-
-
-class _Unread:
-    """A function that wasn't called yet: what goes wrong when it is read is the failure of that call.
-
-    pickled: or the descriptor of the file that it is in.
-    """
-
-    __slots__ = ("pickled",)
-
-    def __init__(self, pickled: bytes | int) -> None:
-        self.pickled = pickled
-
-    def __del__(self) -> None:
-        if isinstance(self.pickled, int):
-            os.close(self.pickled)
 
 
 class Surroundings:
@@ -381,9 +410,11 @@ class Surroundings:
 
 def _flush() -> None:
     """What the function printed is out before its result is. A stream that it closed is its own affair."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and not stream.closed:
-            stream.flush()
+    out, err = sys.stdout, sys.stderr
+    if out is not None and not out.closed:
+        out.flush()
+    if err is not None and not err.closed:
+        err.flush()
 
 
 def _end_copy(problem: BaseException | None) -> NoReturn:

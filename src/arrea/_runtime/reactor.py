@@ -137,8 +137,9 @@ class Reactor:
         self._spawners = Spawners(most, self._hand_over, self._post, self.now, self._guardian)
         self._callbacks = Callbacks(self._post)
         self._performers = Performers(
-            self._epoll, self._inputs.append, self._post, self._guardian, self.now, lambda: self._suspended_ms
-        )
+            self._epoll, self._inputs.append, self._post, self._post_all, self._guardian, self.now,
+            lambda: self._suspended_ms,
+        )  # fmt: skip
         self._heard = True
         self._pulled: deque[Pulled] = deque()
         self._thread: threading.Thread | None = None
@@ -268,6 +269,10 @@ class Reactor:
 
     def _post(self, item: Post) -> None:
         self._mail.append(item)
+        self._wake()
+
+    def _post_all(self, items: Sequence[Input]) -> None:
+        self._mail.extend(items)
         self._wake()
 
     def _hand_over(self, child: Child) -> None:

@@ -25,10 +25,11 @@ from _socket import (
     socketpair,
 )
 from struct import pack
+from time import monotonic
 
 from arrea._runtime.environment import MARKS, Environment
 from arrea._runtime.interpreter import find_interpreter, home
-from arrea._runtime.pool_child import FORK, ORDER, REAP, REPORT
+from arrea._runtime.pool_child import FORK, ORDER, REAP, REPORT, STARTED
 from arrea._runtime.spawn import spawn
 
 TYPE_CHECKING = False
@@ -38,27 +39,44 @@ if TYPE_CHECKING:
 # Last in the path: what lies beside Arrea shall not stand in for the standard library.
 CODE = "import sys; sys.path.append(sys.argv[1]); from arrea._runtime.pool_child import seed; seed()"
 END_WITHIN_MS = 500.0
+SIGKILL = 9
 # The host's own; there is something in these places (see `standard`).
 OUTPUTS = (1, 2)
 
 
 class Seed:
-    """One seed, started here; raises `OSError` if it can't be. pid; fd: readable when it has something to say."""
+    """One seed, started here; raises `OSError` if it can't be. fd: readable when it has something to say.
 
-    __slots__ = ("_control", "_pidfd", "fd", "pid")
+    starter: the pidfd of the process that forks it and ends, -1 when that is over.
+    """
+
+    __slots__ = ("_control", "_pid", "_starter", "fd", "starter")
 
     def __init__(self) -> None:
         ours, its = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
         try:
-            self.pid = _start(its.fileno())
+            self._starter = _start(its.fileno())
         except BaseException:
             ours.close()
             raise
         finally:
             its.close()
         self._control = ours
+        self._pid = 0
         self.fd = ours.fileno()
-        self._pidfd = _open(self.pid)
+        self.starter = _open(self._starter)
+
+    def started(self, pid: int) -> None:
+        """It has reported its pid."""
+        self._pid = pid
+
+    def reap_starter(self) -> None:
+        """It has ended, or will in a moment."""
+        if self.starter >= 0:
+            _is_ready(self.starter, END_WITHIN_MS)
+            os.close(self.starter)
+            self.starter = -1
+        _wait_for(self._starter)
 
     def fork(self, number: int, mark: bytes, descriptors: Sequence[int]) -> None:
         """A new worker process. Its report is `FORKED` with its pid, or `NO_FORK` with an errno; both name `number`."""
@@ -85,17 +103,25 @@ class Seed:
         return _is_ready(self.fd, seconds * 1000.0)
 
     def close(self) -> None:
-        """Its end: it goes when nobody holds the other end of its connection."""
-        self._control.shutdown(1)  # it still may report, and nobody reads that
-        if self._pidfd >= 0:
-            if not _is_ready(self._pidfd, END_WITHIN_MS):
-                os.kill(self.pid, 9)  # it is our child, and nobody reaped it yet
-            os.close(self._pidfd)
-        try:
-            os.waitpid(self.pid, 0)
-        except ChildProcessError:
-            pass  # the host did
+        """Its end: it goes when it sees the end of its connection, and that of its own end tells that it is gone."""
+        self._control.shutdown(1)  # it still may report
+        if not self._hears_end() and self._pid:
+            _kill(self._pid)
         self._control.close()
+        self.reap_starter()
+        if self._pid:
+            _wait_for(self._pid)  # a host that is process 1, or a subreaper, has become its parent
+
+    def _hears_end(self) -> bool:
+        until = monotonic() + END_WITHIN_MS / 1000.0
+        try:
+            while self.wait_for_report(max(0.0, until - monotonic())):
+                report = self.report()
+                if report is not None and report[0] == STARTED:
+                    self._pid = report[1]
+        except EOFError:
+            return True
+        return False
 
 
 def _open(pid: int) -> int:
@@ -103,6 +129,21 @@ def _open(pid: int) -> int:
         return os.pidfd_open(pid)
     except OSError:  # it is gone already, or no descriptor is left
         return -1
+
+
+def _kill(pid: int) -> None:
+    """It is there: it holds its connection open."""
+    try:
+        os.kill(pid, SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _wait_for(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return  # it is another's, or the host reaped it
 
 
 def _is_ready(fd: int, milliseconds: float) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from arrea._model.call import Call
+    from arrea._model.stats import Running
     from arrea._model.step import AttemptId, Dispatch, Input
 
 RUSAGE_THREAD = 1  # getrusage(2)
@@ -40,6 +41,7 @@ class Threads:
         self._threads = 0
         self._idle = threading.Semaphore(0)
         self._lanes: set[int] = set()
+        self._at: dict[int, tuple[str, AttemptId, Call, float]] = {}  # what each lane runs, and since when
 
     def __bool__(self) -> bool:
         return bool(self._lanes)
@@ -52,10 +54,16 @@ class Threads:
             if not self._idle.acquire(blocking=False) and not self._add_thread():
                 self._report(LaneFailed(order.lane, NO_THREAD, transient=True))
                 return
+            self._at[order.lane] = (order.batch_id, attempt, call, now)
             self._calls.put((order.lane, attempt, call))
 
     def release(self, lane: int, now: float) -> None:
         self._lanes.discard(lane)
+        self._at.pop(lane, None)
+
+    def running(self, now: float) -> list[Running]:
+        """From any thread: what runs at the moment."""
+        return running_of(self._at, now)
 
     def stop(self) -> None:
         for _ in range(self._threads):
@@ -76,6 +84,16 @@ class Threads:
             del wanted, call
             self._idle.release()
             self._deliver(Returned(lane, (attempt,), (ending,)))
+
+
+def running_of(at: dict[int, tuple[str, AttemptId, Call, float]], now: float) -> list[Running]:
+    """What lanes run, for people."""
+    from arrea._model.stats import Running  # few ask
+
+    return [
+        Running(batch_id, index, call.name, attempt, now - since)
+        for batch_id, (_, index, attempt), call, since in list(at.values())
+    ]
 
 
 def perform(call: Call, clock: Callable[[], float]) -> Return:

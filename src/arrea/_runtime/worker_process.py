@@ -15,7 +15,7 @@ from mmap import mmap
 from struct import pack
 from time import sleep
 
-from arrea._model.ending import HEAD_BYTES, TIMES, Raised, Return, Stuck
+from arrea._model.ending import ACCOUNT, NO_ACCOUNT, TIMES, Raised, Return, Stuck
 from arrea._model.parcel import Parcel
 from arrea._model.pickled import fetch
 from arrea._runtime import frames
@@ -23,6 +23,7 @@ from arrea._runtime.family import Family
 from arrea._runtime.frames import frame
 from arrea._runtime.pool_child import descriptors_in
 from arrea._runtime.seed import OUTPUTS
+from arrea._runtime.standard import is_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Told:
 
 
 class WorkerProcess(Family):
-    """One of the pool. `number` names it to the seed; `pid` is 0 and `pidfd` -1 until it is there.
+    """One of the pool. `number` names it to its seed; `pid` is 0 and `pidfd` -1 until it is there.
 
     lane: whom it works for, None for nobody. sent: the calls that haven't ended, with their numbers, in order.
     ready: it runs. closed: its end of the connection is. since: when it ended something last, or was sent the first.
@@ -81,13 +82,14 @@ class WorkerProcess(Family):
     __slots__ = (
         "_backlog", "_connection", "_descriptors", "_generation", "_last", "_memory", "_outputs", "_page",
         "_programs", "_rest", "_surroundings", "batch_id", "child_end", "closed", "exited_at", "fd", "idle_since",
-        "lane", "number", "page_fd", "pidfd", "ready", "row", "sent", "signal_wanted", "since", "told",
+        "lane", "number", "page_fd", "pidfd", "ready", "row", "seed", "sent", "signal_wanted", "since", "told",
     )  # fmt: skip
 
-    def __init__(self, number: int, mark: bytes, row: int) -> None:
+    def __init__(self, number: int, mark: bytes, row: int, seed: object = None) -> None:
         super().__init__(0, (b"ARREA_TASK=%b" % mark, b"ARREA_ATTEMPT=%d" % number))
         self.number = number
         self.row = row
+        self.seed = seed
         self.pidfd = -1
         self._connection, self.child_end = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
         try:
@@ -118,9 +120,9 @@ class WorkerProcess(Family):
         self.ready = self.closed = False
         self.told = ""
 
-    def came(self, pid: int, pidfd: int) -> None:
+    def came(self, pid: int) -> None:
         """The seed forked it."""
-        self.pid, self.pidfd = pid, pidfd
+        self.pid = pid
         self.let_go_of_its_ends()
 
     def let_go_of_its_ends(self) -> None:
@@ -132,12 +134,14 @@ class WorkerProcess(Family):
 
     def is_ours(self) -> bool:
         """Whether the kernel still holds the pid: running, or a zombie that the seed didn't reap."""
+        if self.pidfd < 0:  # there was no descriptor for it yet; nobody has told the seed to reap it
+            return self.pid > 0
         try:
             pidfd_send_signal(self.pidfd, 0)
         except ProcessLookupError:
             return False
         except OSError:  # EPERM: it is somebody else now, and still it
-            return self.pidfd >= 0
+            return True
         return True
 
     # ── sending ───────────────────────────────────────────────────────────────────────────────────
@@ -198,14 +202,15 @@ class WorkerProcess(Family):
         """Unless they are the same as the last ones, which were another object."""
         assert surroundings is not None
         before, self._surroundings = self._surroundings, surroundings
-        these = [(status.st_dev, status.st_ino) for status in map(os.fstat, OUTPUTS)]
+        outputs = [fd for fd in OUTPUTS if is_open(fd)]  # the program may have closed them since
+        these = [(status.st_dev, status.st_ino) for status in map(os.fstat, outputs)]
         if before is not None and before.told == surroundings.told and these == self._outputs:
             return
         self._outputs = these
         self._queue(parts)
-        copies = [os.dup(fd) for fd in OUTPUTS]
         body = dumps(surroundings.told, 5)
-        self._backlog.append((frame(frames.SURROUNDINGS, 0, body, flags=len(copies)), copies))
+        outputs = outputs if len(outputs) == len(OUTPUTS) else []
+        self._backlog.append((frame(frames.SURROUNDINGS, 0, body, flags=len(outputs)), outputs))
 
     def send_rest(self) -> bool:
         """As much as the connection takes now; whether that is all."""
@@ -228,9 +233,7 @@ class WorkerProcess(Family):
             return self._connection.send(data, MSG_NOSIGNAL)
         fds = [item.fd if isinstance(item, Parcel) else item for item in rights]
         rights_sent = [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))]
-        sent = self._connection.sendmsg([data], rights_sent, MSG_NOSIGNAL)
-        _close(item for item in rights if not isinstance(item, Parcel))
-        return sent
+        return self._connection.sendmsg([data], rights_sent, MSG_NOSIGNAL)
 
     # ── taking back ───────────────────────────────────────────────────────────────────────────────
 
@@ -306,7 +309,11 @@ class WorkerProcess(Family):
             if kind == frames.RESULT and flags == frames.PLAIN and sent and sent[0][0] == number:
                 told[-1].last = last = sent.popleft()
                 attempts.append(last[1])
-                returns.append(Return(began - offset_ms, ended - offset_ms, pid, data[at + head : until]))
+                pickled = data[at + size : until]
+                ending = Return(
+                    began - offset_ms, ended - offset_ms, pid, pickled, None, None, (), NO_ACCOUNT
+                )
+                returns.append(ending)
             else:
                 self._take_other(version, kind, flags, number, data[at + head : until], offset_ms, told)
                 attempts, returns = told[-1].attempts, told[-1].returns
@@ -344,10 +351,10 @@ class WorkerProcess(Family):
         told.last = last = self.sent.popleft()
         began, ended = TIMES.unpack_from(body)
         ending = Return(began - offset_ms, ended - offset_ms, self.pid, None)
-        ending.account = body[TIMES.size : HEAD_BYTES]
+        ending.account = body[TIMES.size : TIMES.size + ACCOUNT.size]
         told.attempts.append(last[1])
         told.returns.append(ending)
-        sealed = _sealed(ending, flags, memoryview(body)[HEAD_BYTES:], fd)
+        sealed = _sealed(ending, flags, memoryview(body)[TIMES.size + ACCOUNT.size :], fd)
         if sealed is not None:
             told.sealed.append(sealed)
 
@@ -361,8 +368,6 @@ class WorkerProcess(Family):
             except OSError:
                 pass  # it is gone
             self._connection.close()
-        for _, rights in self._backlog:
-            _close(item for item in rights if not isinstance(item, Parcel))
         self._backlog.clear()
         _close(self._descriptors)
         self._descriptors.clear()
@@ -374,6 +379,9 @@ def _sealed(ending: Return, flags: int, rest: memoryview, fd: int) -> Sealed | N
         (size,) = frames.SIZE.unpack_from(rest)
         ending.warnings = tuple(loads(rest[frames.SIZE.size : frames.SIZE.size + size]))
         rest = rest[frames.SIZE.size + size :]
+    if flags & frames.PLAIN and fd < 0:
+        ending.pickled = bytes(rest)
+        return None
     if not flags & (frames.STUCK | frames.FAILED):
         return Sealed(ending, None if fd >= 0 else bytes(rest), fd)
     told: Any = loads(rest) if fd < 0 else fetch(fd)
