@@ -122,8 +122,8 @@ def execute(command: Commandlike, *, check: bool = False, **options: Unpack[Task
 
     Of a function `timeout`, `policy`, `label`, `isolation` hold, and in a process `cwd`, `env` and `inherit_env`.
 
-    A failing command or function is a value: the result is false, and has an `error`. Raises `InvalidOption` for an option
-    that doesn't exist or has a wrong value.
+    A failing command or function is a value: the result is false, and has an `error`. Raises `InvalidOption` for an
+    option that doesn't exist or has a wrong value.
 
     >>> result = execute("echo oops >&2; exit 3")
     >>> result.success, result.error.code, result.data.exit_code, result.data.stderr

@@ -136,7 +136,7 @@ def printed(error: ArreaError) -> dict[str, str]:
         ),
         (
             "SlotsExhausted",
-            "task 0 (x): not started: every slot is held by a thread that timed out and runs on",
+            "task 0 (x): not started: every slot is held by a thread or a coroutine that timed out and runs on",
         ),
         ("SpawnFailed", "task 0 (x): could not be started: No such: '/x'"),
         ("PolicyFailed", "task 0 (x): raised (asked about: task 0 (x): exit code 3)"),
@@ -196,7 +196,7 @@ def test_what_runs_on_is_said_to() -> None:
         errors.Ended("t", "deadline", "late", abandoned=True),
     )
     assert (late.abandoned, ended.abandoned) == (True, True)
-    runs_on = 'runs on, for nothing can stop it there (isolation="process" can)'
+    runs_on = "runs on: it can't be ended there, as a process can"
     assert str(late) == f"t: timed out after 5 ms and {runs_on}"
     assert str(ended) == f"t: late; it {runs_on}"
     assert not errors.TimedOut("t", 5.0).abandoned and not errors.Ended("t", "deadline", "late").abandoned

@@ -49,6 +49,8 @@ class OutcomeWatch:
         """Of a turn."""
         self._registry = registry
         self._tally = [0, 0, 0]
+        closes = (effect for effect in effects if isinstance(effect, Close))
+        self._stopped_by = {close.batch: close.stopped_by for close in closes}
         found = (effect for effect in effects if isinstance(effect, Resolve))
         self._all = {(each.batch, end.index): end for each in found for end in each.outcomes}
         self._outcomes = self._all.copy()
@@ -220,9 +222,10 @@ class OutcomeWatch:
         )
 
     def _may_stop(self, batch: BatchBook) -> bool:
-        """The stop of this very turn shows only in the registry."""
+        """The stop of this very turn shows only in the registry, or in the end of the batch."""
         record = self._registry.batches.get(batch.number)
-        return record is None or record.stopping is not None
+        stopping = self._stopped_by.get(batch.number) if record is None else record.stopping
+        return stopping is not None
 
     def _note_stop(self, batch: BatchBook, worker: WorkerBook | None, outcome: Outcome) -> None:
         """Where the policy says "stop", nothing may start from here on."""

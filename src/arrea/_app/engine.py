@@ -55,8 +55,9 @@ class Engine:
     """An engine of its own, with its own settings and slots; most programs need only the functions of `arrea`.
 
     max_workers: most tasks at once over all batches (100). max_processes: of these, functions in worker processes (the
-    number of CPUs). isolation: where plain functions run ("process"; or "thread"). max_commands_per_batch: most tasks in a list (500;
-    None: no limit). default_policy: for batches without one ("retry"), with max_retries (3) and retry_delay (1000).
+    number of CPUs). isolation: where plain functions run ("process", or "thread").
+    max_commands_per_batch: most tasks in a list (500; None: no limit).
+    default_policy: for batches without one ("retry"), with max_retries (3) and retry_delay (1000).
     kill_grace: between SIGTERM and SIGKILL (2000). shell: for lines (None: sh). allowed_shells: which may be asked
     for. max_output_bytes: kept of each stream of each command (8 MiB; None: all). log_level: of Arrea's own log
     lines ("info"). validation_rules: what validation refuses; sudo_allowlist: what `sudo` may run.
