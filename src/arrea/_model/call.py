@@ -81,13 +81,14 @@ class Call:
     context: the caller's context variables; None for a worker process, which has its own.
     """
 
-    __slots__ = ("arguments", "context", "label", "large", "name", "target")
+    __slots__ = ("arguments", "context", "kind", "label", "large", "name", "target")
     refusal = None
 
     def __init__(
         self, target: Target, arguments: Any, context: Context | None = None, label: object = None
     ) -> None:
         self.target = target
+        self.kind = target.kind
         self.arguments = arguments
         self.context = context
         self.label = label
@@ -101,10 +102,6 @@ class Call:
     def without_arguments(self) -> Call:
         """For who only wants to tell of it."""
         return Call(self.target, None, None, self.label)
-
-    @property
-    def kind(self) -> str:
-        return self.target.kind
 
     @property
     def text(self) -> str:
