@@ -265,7 +265,8 @@ class OutcomeWatch:
             effect.total,
         )
         check(effect.retried == batch.retried, "retried", effect.retried, "instead of", batch.retried)
-        check(not batch.stopped or effect.stopped_by or effect.total == batch.fed, "stopped by nothing")
+        ended = effect.stopped_by or effect.total == batch.fed or batch.cut < NEVER
+        check(not batch.stopped or ended, "stopped by nothing")
         batch.closed = True
         del self._watch.open[effect.batch]
 

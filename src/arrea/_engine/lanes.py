@@ -64,14 +64,18 @@ LOSSES = 8
 
 
 class Lanes:
-    """Of one leader. touched: lanes in which something changed in this turn, by number."""
+    """Of one leader. touched: lanes in which something changed in this turn, by number.
 
-    __slots__ = ("_leader", "_registry", "touched")
+    done: calls that succeeded in this turn, by their batches; `settle_done` before anything else happens to those.
+    """
+
+    __slots__ = ("_leader", "_registry", "done", "touched")
 
     def __init__(self, leader: Leader) -> None:
         self._leader = leader
         self._registry = leader.registry
         self.touched: dict[int, Lane] = {}
+        self.done: dict[BatchRecord, list[WorkerRecord]] = {}
 
     # ── giving ────────────────────────────────────────────────────────────────────────────────────
 
@@ -86,15 +90,45 @@ class Lanes:
 
     def go_on(self, now: float) -> None:
         """At the end of a turn, when all of it is known: who has room gets more, or gives its slot back."""
-        while self.touched:
-            _, lane = self.touched.popitem()
-            if self._may_get_more(lane, now):
-                self._fill(lane, now)
-                self._begin_next(lane, now)
-            if not lane.calls and not lane.deciding:
-                self._close(lane)
-                self._help(lane)
-            self._leader.came_further(lane.batch, now)
+        touched, self.touched = self.touched, {}
+        batches: dict[BatchRecord, list[Lane]] = {}
+        for lane in touched.values():
+            batches.setdefault(lane.batch, []).append(lane)
+        for batch, lanes in batches.items():
+            self._go_on(batch, [lane for lane in lanes if self._may_get_more(lane, now)], now)
+            for lane in lanes:
+                if not lane.calls and not lane.deciding:
+                    self._close(lane)
+                    self._help(lane)
+            self._leader.came_further(batch, now)
+
+    def _go_on(self, batch: BatchRecord, lanes: list[Lane], now: float) -> None:
+        """These have room."""
+        alike = [lane for lane in lanes if lane.kind != PROCESS and lane.kind == lanes[0].kind]
+        if len(alike) > 1 and not batch.waiting.returning:
+            self._give_one_each(batch, alike, now)
+            lanes = [lane for lane in lanes if not lane.calls]
+        for lane in lanes:
+            self._fill(lane, now)
+            self._begin_next(lane, now)
+
+    def _give_one_each(self, batch: BatchRecord, lanes: list[Lane], now: float) -> None:
+        """What `_fill` does, for many threads or coroutines at once."""
+        put, live, kind, number = self._leader.put, batch.live, lanes[0].kind, batch.number
+        tasks = batch.waiting.take_some(kind, len(lanes), self._registry.barred)
+        for lane, (index, call) in zip(lanes, tasks, strict=False):
+            record = live[index] = WorkerRecord(batch, index, call, now, QUEUED)
+            record.attempts, record.lane = 1, lane
+            lane.calls.append(record)
+            lane.since = now
+            put(Dispatch(lane.number, kind, batch.plan.batch_id, [((number, index, 1), call)]))  # type: ignore[list-item]
+            if lane.begun:
+                self._leader.runs(record, now, now)
+
+    def settle_done(self) -> None:
+        done, self.done = self.done, {}
+        for batch, records in done.items():
+            self._leader.succeeded(batch, records)
 
     def _may_get_more(self, lane: Lane, now: float) -> bool:
         """If it is open, its batch's turn, and nobody would wait behind a long one."""
@@ -117,7 +151,8 @@ class Lanes:
         number = batch.number
         given: list[Any] = [((number, record.index, record.attempts), record.command) for record in taken]
         self._leader.put(Dispatch(lane.number, lane.kind, batch.plan.batch_id, given))
-        self._watch_those_behind(lane)
+        if len(calls) > 1:
+            self._watch_those_behind(lane)
 
     def _depth(self, lane: Lane) -> int:
         mean = lane.batch.mean_ms
@@ -129,7 +164,9 @@ class Lanes:
         """Retries first; of the fresh ones only while no task of another kind comes before them."""
         batch, waiting = lane.batch, lane.batch.waiting
         taken: list[WorkerRecord] = []
-        while len(taken) < count and (record := waiting.take_back(lane.kind)) is not None:
+        while (
+            waiting.returning and len(taken) < count and (record := waiting.take_back(lane.kind)) is not None
+        ):
             workers.give(record, lane)
             taken.append(record)
         live = batch.live
@@ -143,7 +180,8 @@ class Lanes:
         """Its first call runs, if it has its process, and if that is certain."""
         if lane.calls and lane.begun and not lane.asked and isinstance(lane.calls[0].state, Queued):
             self._leader.runs(lane.calls[0], lane.since, now)
-            self._watch_those_behind(lane)
+            if len(lane.calls) > 1:
+                self._watch_those_behind(lane)
 
     def _watch_those_behind(self, lane: Lane) -> None:
         """They shall not wait for long."""
@@ -183,7 +221,10 @@ class Lanes:
             if lane.lost in given.attempts:
                 self._regain(lane)
             return
-        calls, done = lane.calls, []
+        calls, batch = lane.calls, lane.batch
+        done = self.done.get(batch)
+        if done is None:
+            done = self.done[batch] = []
         ended: Return | None = None
         for attempt, ending in zip(given.attempts, given.returns, strict=True):
             record = calls[0] if calls else None
@@ -195,10 +236,9 @@ class Lanes:
             if ending.problem is None and not ending.warnings and (state is Queued or state is Running):
                 done.append(record)
                 continue
-            self._leader.succeeded(lane.batch, done)
-            done = []
+            self.settle_done()
+            done = self.done[batch] = []
             self._ended(lane, record, ending, now)
-        self._leader.succeeded(lane.batch, done)
         if ended is not None:
             lane.last, lane.since = given.attempts[-1], ended.ended
             self._measure(lane, given.returns)

@@ -132,6 +132,7 @@ class Leader:
         self._telling.begin(out, now)
         for given in inputs if len(inputs) < 2 else self._in_order(inputs):
             self._take(given, now)
+        self._lanes.settle_done()
         self._fire_timers(now)
         self._go_on(now)
         while self._lanes.touched:  # a refusal, or what can't start any more, stopped a batch
@@ -161,7 +162,10 @@ class Leader:
         return self.timers.next_due()
 
     def _take(self, given: Input, now: float) -> None:
-        self._takes[given.__class__](given, now)
+        kind = given.__class__
+        if self._lanes.done and kind is not Returned:
+            self._lanes.settle_done()
+        self._takes[kind](given, now)
 
     def _resized(self, given: Resized, now: float) -> None:
         self.registry.slots.resize(given.max_workers)
@@ -392,7 +396,11 @@ class Leader:
     def runs(self, record: WorkerRecord, since: float, now: float) -> None:
         """A call that was sent to a lane runs since then."""
         self.has_begun(record, since)
-        self._follow(record, workers.spawned(record, since, now))
+        effects = workers.spawned(record, since, now)
+        if effects:
+            self._follow(record, effects)
+        else:
+            self.timers.watch(record)
         killing = record.batch.killing
         if killing is not None:
             self._end(record, killing[0], now, killing[1])
@@ -427,6 +435,7 @@ class Leader:
             outcomes.append(outcome)
         batch.done += len(records)
         self._telling.ran(records, outcomes)
+        self._telling.came_further(batch)
         self._resolve(batch, outcomes)
 
     def taken_back(self, record: WorkerRecord, now: float) -> None:
@@ -438,9 +447,8 @@ class Leader:
             self.settle(record, self._left_with(record, batch.stopping or "stop"), now)
 
     def came_further(self, batch: BatchRecord, now: float) -> None:
-        """Calls of it have ended."""
+        """Something changed with its lanes."""
         if batch.number in self.registry.batches:
-            self._telling.came_further(batch)
             self._ask_for_more(batch)
             self.turns.offer(batch)
             self._close_if_over(batch, now)

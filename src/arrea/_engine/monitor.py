@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arrea._engine.registry import Registry
-    from arrea._model.errors import TaskError
+    from arrea._model.ending import Outcome
     from arrea._model.stats import Stats
     from arrea._model.step import Effect
 
@@ -32,8 +32,7 @@ class Monitor:
             if effect.__class__ is Tally:
                 self._tally(effect)
             elif effect.__class__ is Resolve:
-                for outcome in effect.outcomes:
-                    self._outcome(outcome.error)
+                self._outcomes(effect.outcomes)
             elif effect.__class__ is Abandon:
                 self.abandoned_tasks += len(effect.tasks)
 
@@ -57,10 +56,9 @@ class Monitor:
         self.active_workers += tally.started - tally.ended
         self.retried_tasks += tally.retried
 
-    def _outcome(self, error: TaskError | None) -> None:
-        if error is None:
-            self.completed_tasks += 1
-        elif error.code == "not_started":
-            self.abandoned_tasks += 1
-        else:
-            self.failed_tasks += 1
+    def _outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+        never = sum(error.code == "not_started" for error in errors)
+        self.completed_tasks += len(outcomes) - len(errors)
+        self.abandoned_tasks += never
+        self.failed_tasks += len(errors) - never

@@ -93,6 +93,9 @@ class Telling:
             return
         record.told = True
         self._started += 1
+        if not self._registry.heard:
+            record.batch.sequence += 1
+            return
         command = record.command
         self._emit("worker_started", record.batch, record.index, label=command.label, command=command.text)
 

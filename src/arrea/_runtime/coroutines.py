@@ -109,11 +109,12 @@ class Stage:
         self._wanted: deque[tuple[int, AttemptId, Call]] = deque()
         self._called = False
         self._over: list[Input] = []  # to be told when the loop has done what it is at
-        self._tasks: dict[AttemptId, asyncio.Task[None] | None] = {}  # None: it has begun
-        self._lanes: dict[AttemptId, int] = {}
+        # By lane, for each has one call at a time: which, until its end is told; and the task that runs it.
+        self._lanes: dict[int, AttemptId] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def put(self, lane: int, attempt: AttemptId, call: Call) -> None:
-        self._lanes[attempt] = lane
+        self._lanes[lane] = attempt
         self._wanted.append((lane, attempt, call))
 
     def begin(self) -> None:
@@ -124,17 +125,18 @@ class Stage:
 
     def cancel(self, attempt: AttemptId) -> bool:
         """Whether it is here."""
-        if attempt not in self._lanes:
-            return False
-        self._call(self._cancel, attempt)
-        return True
+        for lane, here in list(self._lanes.items()):
+            if here == attempt:
+                self._call(self._cancel, lane, attempt)
+                return True
+        return False
 
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
         try:
             self.loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:  # the loop is closed, and nothing of what is on it will go on
-            for attempt in list(self._lanes):
-                self._tell_cancelled(attempt, "its event loop was closed")
+            for lane, attempt in list(self._lanes.items()):
+                self._tell_cancelled(lane, attempt, "its event loop was closed")
             self._tell()
 
     # ── on the loop ───────────────────────────────────────────────────────────────────────────────
@@ -145,22 +147,23 @@ class Stage:
         while wanted:
             lane, attempt, call = wanted.popleft()
             assert call.context is not None
-            tasks[attempt] = create(self._perform(lane, attempt, call), context=call.context.copy())
+            tasks[lane] = create(self._perform(lane, attempt, call), context=call.context.copy())
 
     async def _perform(self, lane: int, attempt: AttemptId, call: Call) -> None:
         warnings = collect().warnings
-        began, value = self._clock(), None
-        problem: Raised | None = None
-        function = call.target.function
+        clock, function = self._clock, call.target.function
         assert function is not None
+        began, value = clock(), None
+        problem: Raised | None = None
         try:
             awaitable: Any = function(*call.arguments)
             value = await awaitable
         except BaseException as error:  # noqa: BLE001 - SystemExit would end the loop
             problem = Raised(error, *describe(error))
-        self._tasks.pop(attempt, None)
-        if self._lanes.pop(attempt, None) is not None:
-            ending = Return(began, self._clock(), 0, None, value, problem, tuple(warnings))
+        self._tasks.pop(lane, None)
+        if self._lanes.get(lane) == attempt:
+            del self._lanes[lane]
+            ending = Return(began, clock(), 0, None, value, problem, tuple(warnings))
             self._tell_soon(Returned(lane, (attempt,), (ending,)))
 
     def _tell_soon(self, returned: Input) -> None:
@@ -173,20 +176,20 @@ class Stage:
         over, self._over = self._over, []
         self._deliver(over)
 
-    def _cancel(self, attempt: AttemptId) -> None:
-        task = self._tasks.get(attempt)
-        if task is not None:
+    def _cancel(self, lane: int, attempt: AttemptId) -> None:
+        task = self._tasks.get(lane)
+        if task is not None and self._lanes.get(lane) == attempt:
             task.cancel()
-            task.add_done_callback(lambda _: self._never_began(attempt))
+            task.add_done_callback(lambda _: self._never_began(lane, attempt))
 
-    def _never_began(self, attempt: AttemptId) -> None:
-        self._tell_cancelled(attempt, "cancelled before it began")
+    def _never_began(self, lane: int, attempt: AttemptId) -> None:
+        self._tell_cancelled(lane, attempt, "cancelled before it began")
         self._tell()
 
-    def _tell_cancelled(self, attempt: AttemptId, told: str) -> None:
+    def _tell_cancelled(self, lane: int, attempt: AttemptId, told: str) -> None:
         """One that never began, or never will end, can't say so itself."""
-        lane = self._lanes.pop(attempt, None)
-        if lane is not None:
+        if self._lanes.get(lane) == attempt:
+            del self._lanes[lane]
             now = self._clock()
             error = asyncio.CancelledError(told)
             ending = Return(now, now, 0, None, None, Raised(error, *describe(error)))

@@ -30,6 +30,7 @@ from arrea._model.step import (
     Recall,
     Release,
     Resized,
+    Returned,
     Spawn,
     SpawnFailed,
     Submitted,
@@ -409,7 +410,9 @@ class Reactor:
         mail = self._mail
         while mail:
             item = mail.popleft()
-            if isinstance(item, Child):
+            if item.__class__ is Returned:  # by far the most, where there are many
+                self._inputs.append(item)
+            elif isinstance(item, Child):
                 self._spawners.delivered()
                 self._children.welcome(item, now)
             elif isinstance(item, Outflow):
@@ -456,7 +459,9 @@ class Reactor:
             kind = effect.__class__
             if kind is Emit or kind is Log or kind is Tally:
                 continue
-            if kind in FOR_CALLERS:
+            if kind is Dispatch:
+                self._performers.dispatch(effect, now)  # type: ignore[arg-type]
+            elif kind in FOR_CALLERS:
                 told.append(effect)
             else:
                 self._carry_out(effect, now)
@@ -467,8 +472,6 @@ class Reactor:
         match effect:
             case Spawn():
                 self._spawners.start(effect, self._children.expect(effect))
-            case Dispatch():
-                self._performers.dispatch(effect, now)
             case Recall():
                 self._performers.recall(effect.lane, now)
             case Release():
