@@ -63,12 +63,10 @@ def _kinds_at_start() -> Counter[str]:
 
 
 def _new_children(before: dict[tuple[int, int], str]) -> list[str]:
-    seed = _shared_seed()
     return [
         f"child {pid} {command_line(pid)}" + (" (zombie)" if state == "Z" else "")
         for (pid, started), state in _children().items()
-        if ((pid, started) not in before and pid != seed)
-        or (state == "Z" and before.get((pid, started)) != "Z")
+        if (pid, started) not in before or (state == "Z" and before[pid, started] != "Z")
     ]
 
 
@@ -127,25 +125,14 @@ def _shared_pool() -> Any:
     return None if shared is None or shared._reactor is None else shared._reactor._performers._pool
 
 
-def _shared_seed() -> int:
-    """Its pid; 0 if there is none."""
-    pool = _shared_pool()
-    return 0 if pool is None or pool._seed is None else pool._seed.pid
-
-
 def _shared_workers() -> int:
     pool = _shared_pool()
-    return 0 if pool is None else len(pool._workers)
+    return 0 if pool is None else len(pool.processes)
 
 
 def _of_the_shared_pool() -> list[int]:
     pool = _shared_pool()
-    if pool is None:
-        return []
-    found = [] if pool._seed is None else [pool._seed.fd, pool._seed._pidfd]
-    for worker in list(pool._workers.values()):
-        found += [worker.fd, worker.pidfd, worker.page_fd, worker.child_end.fileno()]
-    return found
+    return [] if pool is None else pool.processes.descriptors()
 
 
 def _kind(target: str) -> str:

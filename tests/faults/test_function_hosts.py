@@ -188,6 +188,7 @@ def test_the_python_prompt(mark: str, tmp_path: Path) -> None:
         terminal.text = ""
         terminal.type(line + "\r")
         assert terminal.read_until(answer), terminal.text
+    time.sleep(0.2)  # what is typed before the prompt is there is no end of file to it
     terminal.type("\x04")
     assert terminal.end() == 0
     assert wait_until(lambda: not marked_survivors(mark), DEAD_WITHIN_S), marked_survivors(mark)

@@ -2,7 +2,7 @@
 
 Given what became of calls and of the processes that they ran in; says which calls a lane gets next, and how many are
 sent ahead of the one that runs: as many as fill a few milliseconds, so that short calls don't wait for each other's
-messages, and long ones don't hold up what could run elsewhere. What a call's end means is the leader's to say.
+messages, and long ones don't hold up what could run elsewhere. What a call's end means is for `Outcomes` to say.
 
 A call that was sent ahead and whose process died, or that waits behind a long one, is taken back and never ran there.
 A lane from which something was taken back, or in which a call failed, gets no more: so an answer that comes late can't
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from arrea._engine.gates import Token
+    from arrea._engine.outcomes import Outcomes
     from arrea._engine.registry import BatchRecord, Registry
     from arrea._engine.timers import Timers
     from arrea._engine.turns import Turns
@@ -39,12 +40,10 @@ if TYPE_CHECKING:
         registry: Registry
         timers: Timers
         turns: Turns
+        outcomes: Outcomes
 
         def put(self, effect: Effect) -> None: ...
-        def succeeded(self, batch: BatchRecord, records: Sequence[WorkerRecord]) -> None: ...
-        def failed(self, record: WorkerRecord, error: TaskError, now: float) -> None: ...
         def has_begun(self, record: WorkerRecord, at: float) -> None: ...
-        def never_ran(self, record: WorkerRecord, error: TaskError, now: float) -> None: ...
         def wait_for_room(self, record: WorkerRecord, now: float) -> None: ...
         def taken_back(self, record: WorkerRecord, now: float) -> None: ...
         def runs(self, record: WorkerRecord, since: float, now: float) -> None: ...
@@ -128,7 +127,7 @@ class Lanes:
     def settle_done(self) -> None:
         done, self.done = self.done, {}
         for batch, records in done.items():
-            self._leader.succeeded(batch, records)
+            self._leader.outcomes.succeeded(batch, records)
 
     def _may_get_more(self, lane: Lane, now: float) -> bool:
         """If it is open, its batch's turn, and nobody would wait behind a long one."""
@@ -251,14 +250,14 @@ class Lanes:
         if ending.problem is not None or ending.warnings:
             lane.closing = True
         if error is None:
-            self._leader.succeeded(lane.batch, [record])
+            self._leader.outcomes.succeeded(lane.batch, [record])
         else:
             self._leader.has_begun(record, ending.began)
             self._failed(lane, record, error, now)
 
     def _failed(self, lane: Lane, record: WorkerRecord, error: TaskError, now: float) -> None:
         record.lane = None
-        self._leader.failed(record, error, now)
+        self._leader.outcomes.failed(record, error, now)
         self._hold(lane, record)
 
     def _hold(self, lane: Lane, record: WorkerRecord) -> None:
@@ -389,7 +388,7 @@ class Lanes:
 
     def _never_ran(self, lane: Lane, record: WorkerRecord, error: TaskError, now: float) -> None:
         record.lane = None
-        self._leader.never_ran(record, error, now)
+        self._leader.outcomes.never_ran(record, error, now)
         self._hold(lane, record)
 
     def _leave(self, lane: Lane, now: float) -> None:

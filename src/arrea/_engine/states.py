@@ -110,3 +110,4 @@ class Ready:
 State = Queued | Spawning | Running | Exiting | Stopping | Killing | Deciding | Waiting | Ready
 # Nothing is different in two of these.
 QUEUED, READY = Queued(), Ready()
+LIVE = (Running, Exiting, Stopping, Killing)  # a process was told to be there

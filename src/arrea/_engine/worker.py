@@ -1,7 +1,7 @@
 """A worker: one task through all its attempts.
 
 Given a worker's record and what happened to it, each function changes the state and hands back what follows:
-effects for the runtime, or how the attempt ended. What that means for the batch is the leader's to say.
+effects for the runtime, or how the attempt ended. What that means for the task and its batch is for `Outcomes` to say.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from arrea._model.errors import (
     TimedOut,
     WarningFailed,
     WorkerCrashed,
+    not_started,
 )
 from arrea._model.policy import AskUser, PolicyContext, decide, decide_answered
 from arrea._model.step import Ask, Forget, Kill, Terminate
@@ -178,6 +179,15 @@ def stopped_error(
     if ending is not None and ending.forgotten:
         error.add_note(f"process {ending.pid} didn't die of SIGKILL: the kernel holds it (state D)")
     return error
+
+
+def left_with(worker: WorkerRecord, reason: str) -> TaskError:
+    """The error of a task that didn't run at the moment when its batch stopped."""
+    if worker.error is None:
+        return not_started(name(worker), reason)
+    if reason in ("deadline", "cancelled"):
+        return stopped_error(worker, reason)
+    return worker.error
 
 
 ENDED = {

@@ -13,6 +13,7 @@ Source: unix(7), cmsg(3).
 
 from __future__ import annotations
 
+from _socket import SCM_RIGHTS, SOL_SOCKET
 from struct import Struct
 
 VERSION = 1
@@ -47,7 +48,8 @@ SIZE = Struct("<Q")
 PAGE_BYTES = 4096
 GENERATION, STARTED = 0, 8  # places in the page, in words of eight bytes: a cache line each
 READ_BYTES = 65_536
-MOST_DESCRIPTORS = 8
+MOST_DESCRIPTORS, DESCRIPTOR_BYTES = 8, 4
+ANCILLARY_BYTES = 64 + MOST_DESCRIPTORS * DESCRIPTOR_BYTES  # and their header (cmsg(3))
 
 
 def frame(kind: int, number: int, body: bytes = b"", flags: int = 0, generation: int = 0) -> bytes:
@@ -100,3 +102,12 @@ class Reader:
         if at < end:
             self._parts = [data[at:] if at else data]
         return frames
+
+
+def descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """What came with some bytes."""
+    found: list[int] = []
+    for level, kind, data in ancillary:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            found += memoryview(data[: len(data) - len(data) % DESCRIPTOR_BYTES]).cast("i")
+    return found

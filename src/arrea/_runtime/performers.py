@@ -68,7 +68,7 @@ class Performers:
     def recall(self, lane: int, now: float) -> None:
         """Of a thread or a coroutine nothing can be taken back: it has begun."""
         if self._kinds.get(lane) == PROCESS and self._pool is not None:
-            self._pool.recall(lane, now)
+            self._pool.recall(lane)
 
     def terminate(self, attempt: AttemptId) -> None:
         if self._pool is not None:
@@ -82,7 +82,7 @@ class Performers:
 
     def forget(self, attempt: AttemptId, now: float) -> None:
         if self._pool is not None:
-            self._pool.forget(attempt, now)
+            self._pool.forget(attempt)
 
     def running(self, now: float) -> list[Running]:
         """From any thread: what runs at the moment."""

@@ -1,47 +1,36 @@
-"""What runs in the processes of the pool: the seed, which forks the others, and the workers, which run functions.
+"""What a worker process of the pool does: it gets calls over its connection, and runs one after the other.
 
-The seed is a clean interpreter: no thread, nothing of the host's but its environment. It forks when it is told to,
-and says how those that it forked ended. A worker process gets calls over its connection, runs one after the other,
-and sends each one's result before the next one begins.
+It sends each one's result before the next one begins. Runs outside of the host, and imports little. Whatever a
+function does to its process (forks, closes descriptors, changes directory) is met here: a call begins in the
+surroundings of its batch, and only the process that was forked by the seed ever writes to its connection.
 
-Runs outside of the host, and imports little. Whatever a function does to its process (forks, closes descriptors,
-changes directory) is met here: a call begins in the surroundings of its batch, and only the process that was forked
-by the seed ever writes to its connection.
-
-Source: fork(2), setsid(2), unix(7), getrusage(2).
+Source: fork(2), unix(7), getrusage(2).
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from _pickle import dumps, loads
 from _socket import SCM_RIGHTS, SOL_SOCKET, socket
-from mmap import mmap
 from operator import sub
 from os import getpid
 from resource import RUSAGE_SELF, getrusage
-from struct import Struct, calcsize
+from struct import Struct
 from time import monotonic
 
 from arrea._model.ending import ACCOUNT, TIMES
 from arrea._model.pickled import LARGE_BYTES, Unpicklable, dump, fetch, store
 from arrea._model.text import type_name
 from arrea._runtime import frames
-from arrea._runtime.frames import Reader, frame
+from arrea._runtime.frames import Reader, descriptors_in, frame
 from arrea._runtime.raising import describe
+from arrea._runtime.surroundings import Surroundings, close_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-CONTROL = 0  # the seed's connection to the host
-HIGHEST = 1000  # a worker's connection has a number that hardly anybody closes by the way, or gets for a file
-FORK, REAP, FORKED, NO_FORK, REAPED, STARTED = 1, 2, 3, 4, 5, 6
-STATUS_LOST = -1
-ORDER = Struct("<BxHiQ")  # what, how many descriptors for output come along, pid, number
-REPORT = Struct("<BxxxiiQ")  # what, pid, wait status or errno, number
 PROGRAM_BYTES = frames.PROGRAM_NUMBER.size
 result_header = frames.RESULT_HEADER.pack
 # To ask for the account takes as long as a short call: nothing is counted for those, and the others begin with a
@@ -52,131 +41,6 @@ NONE = dumps(None, 5)
 ATOMS = frozenset((int, float, bool, str))
 # Opcodes of protocol 5 without which a pickle runs nobody's code: STACK_GLOBAL, and the extension codes.
 OPENING = (b"\x93", b"\x82", b"\x83", b"\x84")
-
-
-# ── the seed ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def seed() -> NoReturn:
-    """Forks worker processes and reaps them, as it is told, until the host is gone.
-
-    What the host started forks once more and ends: a host that calls `os.wait()` until it has no child would wait for
-    a seed that stays one.
-    """
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    control = socket(fileno=CONTROL)
-    control.send(REPORT.pack(STARTED, os.getpid(), 0, 0))
-    _name(b"arrea-seed")
-    _prepare_to_fork()
-    while True:
-        try:
-            order, descriptors = _receive(control, ORDER.size)
-            if not order:
-                os._exit(0)
-            what, _, pid, number = ORDER.unpack_from(order)
-            if what == REAP:
-                control.send(REPORT.pack(REAPED, pid, _reap(pid), number))
-            else:
-                _fork(control, number, order[ORDER.size :], descriptors)
-        except (BrokenPipeError, ConnectionResetError):
-            os._exit(0)  # the host is gone
-
-
-def _reap(pid: int) -> int:
-    try:
-        return os.waitpid(pid, 0)[1]
-    except ChildProcessError:
-        return STATUS_LOST
-
-
-def _prepare_to_fork() -> None:
-    """What every worker needs is here before they are; and the collector leaves it alone, so that they share it."""
-    try:
-        import cloudpickle  # noqa: F401 - most functions need it
-    except ImportError:
-        pass
-    import traceback  # noqa: F401
-    import warnings  # noqa: F401
-
-    gc.collect()
-    gc.freeze()
-
-
-def _receive(connection: socket, size: int) -> tuple[bytes, list[int]]:
-    room = frames.MOST_DESCRIPTORS * calcsize("i")
-    data, ancillary, _, _ = connection.recvmsg(size + 4096, 64 + room)
-    return data, descriptors_in(ancillary)
-
-
-def descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    """What came with some bytes."""
-    found: list[int] = []
-    for level, kind, data in ancillary:
-        if level == SOL_SOCKET and kind == SCM_RIGHTS:
-            found += memoryview(data[: len(data) - len(data) % calcsize("i")]).cast("i")
-    return found
-
-
-def _fork(control: socket, number: int, mark: bytes, descriptors: list[int]) -> None:
-    try:
-        pid = os.fork()
-    except OSError as error:
-        control.send(REPORT.pack(NO_FORK, 0, error.errno or 0, number))
-        _close(descriptors)
-        return
-    if pid == 0:
-        try:
-            control.close()
-            _become_worker(number, mark, descriptors)
-        except BrokenPipeError:
-            pass  # the host is gone
-        except BaseException:  # noqa: BLE001 - a fault of our own: whatever happens, never the seed's loop
-            sys.excepthook(*sys.exc_info())
-        os._exit(70)
-    _close(descriptors)
-    control.send(REPORT.pack(FORKED, pid, 0, number))
-
-
-def _become_worker(number: int, mark: bytes, descriptors: list[int]) -> None:
-    os.setsid()
-    _name(b"arrea-worker")
-    connection, page, *outputs = descriptors
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # 0: the seed's connection was that, and is closed
-    os.set_inheritable(null, True)
-    for own, fd in enumerate(outputs, 1):
-        os.dup2(fd, own)
-    high = _lifted(connection)
-    memory = mmap(page, frames.PAGE_BYTES)
-    _close([page, *outputs])
-    os.environ["ARREA_TASK"] = mark.decode()
-    os.environ["ARREA_ATTEMPT"] = str(number)
-    Worker(socket(fileno=high), memoryview(memory).cast("Q")).run()
-
-
-def _lifted(fd: int) -> int:
-    from fcntl import F_DUPFD_CLOEXEC, fcntl
-    from resource import RLIMIT_NOFILE, getrlimit
-
-    soft, _ = getrlimit(RLIMIT_NOFILE)
-    high = fcntl(fd, F_DUPFD_CLOEXEC, max(3, min(HIGHEST, soft - 24 if soft > 0 else HIGHEST)))
-    os.close(fd)
-    return high
-
-
-def _name(name: bytes) -> None:
-    """As `ps` and `top` show it; the kernel keeps 15 bytes."""
-    with open("/proc/self/comm", "wb", buffering=0) as file:
-        file.write(name)
-
-
-def _close(descriptors: list[int]) -> None:
-    for fd in descriptors:
-        os.close(fd)
-
-
-# ── a worker process ──────────────────────────────────────────────────────────────────────────────
 
 
 class Worker:
@@ -202,10 +66,10 @@ class Worker:
         """Until the host closes the connection."""
         self._collect_warnings()
         self._send(frame(frames.READY, self._pid, frames.NO_BODY))
-        receive, room = self._connection.recvmsg, frames.MOST_DESCRIPTORS * calcsize("i") + 64
+        receive = self._connection.recvmsg
         while True:
             try:
-                data, ancillary, _, _ = receive(frames.READ_BYTES, room)
+                data, ancillary, _, _ = receive(frames.READ_BYTES, frames.ANCILLARY_BYTES)
             except ConnectionResetError:  # it went before it had read what we sent
                 data, ancillary = b"", []
             if not data:
@@ -350,7 +214,7 @@ class Worker:
 
     def _forget(self) -> None:
         """All functions."""
-        _close([pickled for pickled in self._programs.values() if isinstance(pickled, int)])
+        close_all([pickled for pickled in self._programs.values() if isinstance(pickled, int)])
         self._programs.clear()
         self._functions.clear()
 
@@ -361,48 +225,6 @@ class Worker:
         self._warnings.clear()
         warnings.simplefilter("default", append=True)  # the same place may warn again, in another call
         return frames.SIZE.pack(len(told)) + told
-
-
-class Surroundings:
-    """Directory, environment, import path and output of the host, as they were when the batch was submitted."""
-
-    def __init__(self) -> None:
-        self._directory = -1
-        self._path = "/"
-        self._variables: dict[bytes, bytes] | None = None
-        self._own = {name: os.environ[name] for name in ("ARREA_TASK", "ARREA_ATTEMPT")}
-
-    def change(self, told: tuple[str, dict[str, str], list[str], list[str]], outputs: list[int]) -> None:
-        self._path, variables, sys.path[:], sys.argv[:] = told
-        for own, fd in zip((1, 2), outputs, strict=False):
-            os.dup2(fd, own)
-        _close(outputs)
-        if self._directory >= 0:
-            os.close(self._directory)
-        self._directory = -1
-        self._set_variables({**variables, **self._own})
-
-    def _set_variables(self, variables: dict[str, str]) -> None:
-        for name in [name for name in os.environ if name not in variables]:
-            del os.environ[name]
-        os.environ.update(variables)
-        self._variables = dict(os.environ._data)  # type: ignore[attr-defined]
-
-    def restore(self) -> None:
-        """Before each call: the last one may have changed them."""
-        try:
-            os.fchdir(self._directory)
-        except (OSError, ValueError):  # closed by a function; not open yet
-            os.chdir(self._path)
-            self._open_directory()
-        if self._variables is not None and os.environ._data != self._variables:  # type: ignore[attr-defined]
-            self._set_variables(
-                {os.fsdecode(name): os.fsdecode(value) for name, value in self._variables.items()}
-            )
-
-    def _open_directory(self) -> None:
-        fd = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._directory = _lifted(fd)
 
 
 # ── what goes back ────────────────────────────────────────────────────────────────────────────────

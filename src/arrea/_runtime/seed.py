@@ -29,7 +29,7 @@ from time import monotonic
 
 from arrea._runtime.environment import MARKS, Environment
 from arrea._runtime.interpreter import find_interpreter, home
-from arrea._runtime.pool_child import FORK, ORDER, REAP, REPORT, STARTED
+from arrea._runtime.seed_child import FORK, ORDER, REAP, REPORT, STARTED
 from arrea._runtime.spawn import spawn
 
 TYPE_CHECKING = False
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Last in the path: what lies beside Arrea shall not stand in for the standard library.
-CODE = "import sys; sys.path.append(sys.argv[1]); from arrea._runtime.pool_child import seed; seed()"
+CODE = "import sys; sys.path.append(sys.argv[1]); from arrea._runtime.seed_child import seed; seed()"
 END_WITHIN_MS = 500.0
 SIGKILL = 9
 # The host's own; there is something in these places (see `standard`).
@@ -81,11 +81,11 @@ class Seed:
     def fork(self, number: int, mark: bytes, descriptors: Sequence[int]) -> None:
         """A new worker process. Its report is `FORKED` with its pid, or `NO_FORK` with an errno; both name `number`."""
         rights = [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(descriptors)}i", *descriptors))]
-        self._control.sendmsg([ORDER.pack(FORK, 0, 0, number) + mark], rights, MSG_NOSIGNAL)
+        self._control.sendmsg([ORDER.pack(FORK, 0, number) + mark], rights, MSG_NOSIGNAL)
 
     def reap(self, pid: int, number: int) -> None:
         """Of a process that has ended. Until then its number is nobody else's. Its report is `REAPED`."""
-        self._control.send(ORDER.pack(REAP, 0, pid, number), MSG_NOSIGNAL)
+        self._control.send(ORDER.pack(REAP, pid, number), MSG_NOSIGNAL)
 
     def report(self) -> tuple[int, int, int, int] | None:
         """The next one: what, pid, wait status or errno, number; None: nothing yet. Raises `EOFError` at its end."""

@@ -47,13 +47,13 @@ class Threads:
         return bool(self._lanes)
 
     def dispatch(self, order: Dispatch, now: float) -> None:
-        if order.lane not in self._lanes:
-            self._lanes.add(order.lane)
-            self._report(Begun(order.lane))
         for attempt, call in order.calls:
             if not self._idle.acquire(blocking=False) and not self._add_thread():
                 self._report(LaneFailed(order.lane, NO_THREAD, transient=True))
                 return
+            if order.lane not in self._lanes:
+                self._lanes.add(order.lane)
+                self._report(Begun(order.lane))
             self._at[order.lane] = (order.batch_id, attempt, call, now)
             self._calls.put((order.lane, attempt, call))
 

@@ -20,8 +20,7 @@ from arrea._model.parcel import Parcel
 from arrea._model.pickled import fetch
 from arrea._runtime import frames
 from arrea._runtime.family import Family
-from arrea._runtime.frames import frame
-from arrea._runtime.pool_child import descriptors_in
+from arrea._runtime.frames import descriptors_in, frame
 from arrea._runtime.seed import OUTPUTS
 from arrea._runtime.standard import is_open
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 call_header = frames.CALL_HEADER.pack
 PROGRAM_BYTES = frames.PROGRAM_NUMBER.size
 READS_PER_TURN, TO_END = 8, 1_000_000
-ROOM = 64 + 4 * frames.MOST_DESCRIPTORS
 SETTLE_S = 0.0001
 # Of functions that a process knows. One that forgets them all is sent those that it needs again.
 MOST_PROGRAMS = 256
@@ -76,13 +74,15 @@ class WorkerProcess(Family):
     """One of the pool. `number` names it to its seed; `pid` is 0 and `pidfd` -1 until it is there.
 
     lane: whom it works for, None for nobody. sent: the calls that haven't ended, with their numbers, in order.
-    ready: it runs. closed: its end of the connection is. since: when it ended something last, or was sent the first.
+    ready: it runs, and has told its pid (`own_pid`). closed: its end of the connection is.
+    since: when it ended something last, or was sent the first. idle_since: when it had nothing more to do.
     """
 
     __slots__ = (
         "_backlog", "_connection", "_descriptors", "_generation", "_last", "_memory", "_outputs", "_page",
         "_programs", "_rest", "_surroundings", "batch_id", "child_end", "closed", "exited_at", "fd", "idle_since",
-        "lane", "number", "page_fd", "pidfd", "ready", "row", "seed", "sent", "signal_wanted", "since", "told",
+        "lane", "number", "own_pid", "page_fd", "pidfd", "ready", "row", "seed", "sent", "signal_wanted", "since",
+        "told",
     )  # fmt: skip
 
     def __init__(self, number: int, mark: bytes, row: int, seed: object = None) -> None:
@@ -118,6 +118,7 @@ class WorkerProcess(Family):
         self.exited_at: float | None = None
         self.idle_since = 0.0
         self.ready = self.closed = False
+        self.own_pid = 0
         self.told = ""
 
     def came(self, pid: int) -> None:
@@ -131,6 +132,10 @@ class WorkerProcess(Family):
         if self.page_fd >= 0:
             os.close(self.page_fd)
             self.page_fd = -1
+
+    def descriptors(self) -> list[int]:
+        """All that is open for it, -1 among them."""
+        return [self.fd, self.pidfd, self.page_fd, self.child_end.fileno()]
 
     def is_ours(self) -> bool:
         """Whether the kernel still holds the pid: running, or a zombie that the seed didn't reap."""
@@ -279,7 +284,7 @@ class WorkerProcess(Family):
         told = [Told()]
         for _ in range(TO_END if to_end else READS_PER_TURN):
             try:
-                data, ancillary, _, _ = self._connection.recvmsg(frames.READ_BYTES, ROOM)
+                data, ancillary, _, _ = self._connection.recvmsg(frames.READ_BYTES, frames.ANCILLARY_BYTES)
             except BlockingIOError:
                 break
             except OSError:  # it is gone
@@ -345,7 +350,7 @@ class WorkerProcess(Family):
             told[-1].skipped = self.sent.popleft()[1]
             told.append(Told())
         elif kind == frames.READY:
-            self.ready = True
+            self.ready, self.own_pid = True, number
 
     def _ended(self, flags: int, body: bytes, fd: int, offset_ms: float, told: Told) -> None:
         told.last = last = self.sent.popleft()

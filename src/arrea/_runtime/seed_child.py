@@ -1,0 +1,126 @@
+"""The seed: the clean process that forks worker processes, and says how they ended.
+
+It is an interpreter of its own: no thread, nothing of the host's but its environment. What every worker needs is in
+its memory before they are forked.
+
+Source: fork(2), setsid(2), unix(7).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from _socket import socket
+from mmap import mmap
+from struct import Struct
+
+from arrea._runtime import frames
+from arrea._runtime.frames import descriptors_in
+from arrea._runtime.pool_child import Worker
+from arrea._runtime.surroundings import close_all, lifted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+CONTROL = 0  # its connection to the host
+FORK, REAP, FORKED, NO_FORK, REAPED, STARTED = 1, 2, 3, 4, 5, 6
+STATUS_LOST = -1
+ORDER = Struct("<BxxxiQ")  # what, pid, number; to fork: and the mark of the new process
+REPORT = Struct("<BxxxiiQ")  # what, pid, wait status or errno, number
+MARK_BYTES = 64
+
+
+def seed() -> NoReturn:
+    """Forks worker processes and reaps them, as it is told, until the host is gone.
+
+    What the host started forks once more and ends: a host that calls `os.wait()` until it has no child would wait for
+    a seed that stays one.
+    """
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    control = socket(fileno=CONTROL)
+    control.send(REPORT.pack(STARTED, os.getpid(), 0, 0))
+    _name(b"arrea-seed")
+    _prepare_to_fork()
+    while True:
+        try:
+            order, descriptors = _receive(control, ORDER.size)
+            if not order:
+                os._exit(0)
+            what, pid, number = ORDER.unpack_from(order)
+            if what == REAP:
+                control.send(REPORT.pack(REAPED, pid, _reap(pid), number))
+            else:
+                _fork(control, number, order[ORDER.size :], descriptors)
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(0)  # the host is gone
+
+
+def _reap(pid: int) -> int:
+    try:
+        return os.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return STATUS_LOST
+
+
+def _prepare_to_fork() -> None:
+    """What every worker needs is here before they are; and the collector leaves it alone, so that they share it."""
+    try:
+        import cloudpickle  # noqa: F401 - most functions need it
+    except ImportError:
+        pass
+    import traceback  # noqa: F401
+    import warnings  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
+def _receive(connection: socket, size: int) -> tuple[bytes, list[int]]:
+    data, ancillary, _, _ = connection.recvmsg(size + MARK_BYTES, frames.ANCILLARY_BYTES)
+    return data, descriptors_in(ancillary)
+
+
+def _fork(control: socket, number: int, mark: bytes, descriptors: list[int]) -> None:
+    try:
+        pid = os.fork()
+    except OSError as error:
+        control.send(REPORT.pack(NO_FORK, 0, error.errno or 0, number))
+        close_all(descriptors)
+        return
+    if pid == 0:
+        try:
+            control.close()
+            _become_worker(number, mark, descriptors)
+        except BrokenPipeError:
+            pass  # the host is gone
+        except BaseException:  # noqa: BLE001 - a fault of our own: whatever happens, never the seed's loop
+            sys.excepthook(*sys.exc_info())
+        os._exit(70)
+    close_all(descriptors)
+    control.send(REPORT.pack(FORKED, pid, 0, number))
+
+
+def _become_worker(number: int, mark: bytes, descriptors: list[int]) -> None:
+    os.setsid()
+    _name(b"arrea-worker")
+    connection, page, *outputs = descriptors
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # 0: the seed's connection was that, and is closed
+    os.set_inheritable(null, True)
+    for own, fd in enumerate(outputs, 1):
+        os.dup2(fd, own)
+    high = lifted(connection)
+    memory = mmap(page, frames.PAGE_BYTES)
+    close_all([page, *outputs])
+    os.environ["ARREA_TASK"] = mark.decode()
+    os.environ["ARREA_ATTEMPT"] = str(number)
+    Worker(socket(fileno=high), memoryview(memory).cast("Q")).run()
+
+
+def _name(name: bytes) -> None:
+    """As `ps` and `top` show it; the kernel keeps 15 bytes."""
+    with open("/proc/self/comm", "wb", buffering=0) as file:
+        file.write(name)
