@@ -18,8 +18,8 @@ kills       a function that takes too long, and the next one
 million     memory after 1,000,000 calls against 100,000
 big         functions that return or take 100 MiB
 
-All of them take some twenty-five minutes. With --write the tables go to RESULTS.md, beside the figures of the run that
-stood there before: two runs should agree within 10 %. Nothing else should run meanwhile.
+All of them take some twenty-five minutes. With --write the tables go to RESULTS.md and FUNCTIONS.md, beside the
+figures of the run that stood there before: two runs should agree within 10 %. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -27,10 +27,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from benchmarks import functions
 from benchmarks.parts import PARTS
 from benchmarks.report import Measured, figures, machine, measured_in
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
+# Where the tables of which parts go.
+HERE = Path(__file__).parent
+PAGES = {
+    HERE / "RESULTS.md": [name for name in PARTS if name not in functions.PARTS],
+    HERE / "FUNCTIONS.md": list(functions.PARTS),
+}
 
 
 def main() -> None:
@@ -39,13 +45,20 @@ def main() -> None:
     if unknown:
         raise SystemExit(f"unknown part {unknown[0]!r}: {', '.join(PARTS)}")
     head = machine()
-    measured = [_measure(name, options.rounds) for name in options.parts or PARTS]
-    before = measured_in(RESULTS.read_text()) if RESULTS.exists() else {}
+    for page, names in PAGES.items():
+        chosen = [name for name in names if name in options.parts or not options.parts]
+        if chosen:
+            _measure_all(chosen, options, page, head)
+
+
+def _measure_all(names: list[str], options: argparse.Namespace, page: Path, head: str) -> None:
+    measured = [_measure(name, options.rounds) for name in names]
+    before = measured_in(page.read_text()) if page.exists() else {}
     found = figures([figure for part in measured for figure in part.figures], before)
     print(found)
     if options.write:
         tables = "\n".join(part.text for part in measured)
-        RESULTS.write_text(f"# Measured\n\n{head}\n\n{found}\n{tables}")
+        page.write_text(f"# Measured\n\n{head}\n\n{found}\n{tables}")
 
 
 def _options() -> argparse.Namespace:
