@@ -109,7 +109,7 @@ class Batch:
     @property
     def arrived(self) -> int:
         """How many tasks have their result."""
-        return len(self._inbox.arrived)
+        return self._inbox.count
 
     def wait(self, timeout: Duration = None) -> BatchResult:
         """All results, in input order.
@@ -166,7 +166,7 @@ class Batch:
         """Results as they finish, those that came before included."""
         seen = 0
         while self._await(seen, None):
-            outcome = self._inbox.arrived[seen]
+            outcome = self._inbox.at(seen)
             seen += 1
             if outcome is not None:
                 yield self.result_of(outcome)
@@ -181,8 +181,7 @@ class Batch:
         if not self._await(seen, None):
             self._raise_problems()
             return None
-        arrived = self._inbox.arrived
-        outcome, arrived[seen] = arrived[seen], None
+        [outcome] = self._inbox.take(1)
         self.took()
         return outcome
 
@@ -199,11 +198,7 @@ class Batch:
         if not self._await(seen, None):
             self._raise_problems()
             return []
-        arrived = self._inbox.arrived
-        until = len(arrived)
-        taken = [outcome for outcome in arrived[seen:until] if outcome is not None]
-        arrived[seen:until] = [None] * (until - seen)
-        return taken
+        return self._inbox.take(self.arrived)
 
     def _end(self) -> None:
         """Cancels the batch and waits until nothing of it is left: `kill_grace` and a second at most.
@@ -365,8 +360,7 @@ class Batch:
         self._raise_problems()
         close = self._inbox.close
         assert close is not None
-        arrived = [outcome for outcome in self._inbox.arrived if outcome is not None]
-        arrived.sort(key=lambda outcome: outcome.index)
+        arrived = sorted(self._inbox.arrived, key=lambda outcome: outcome.index)
         results = [self.result_of(outcome) for outcome in arrived]
         return BatchResult(self.id, results, close.retried, close.duration_ms, close.stopped_by)
 

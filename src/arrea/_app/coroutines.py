@@ -302,7 +302,7 @@ async def results(batch: Batch) -> AsyncIterator[Result]:
                 batch._account_for_the_late()
             if batch.arrived <= seen:
                 break
-            outcome = batch._inbox.arrived[seen]
+            outcome = batch._inbox.at(seen)
             if outcome is not None:
                 yield batch.result_of(outcome)
     batch._raise_problems()

@@ -23,20 +23,22 @@ if TYPE_CHECKING:
 class Inbox:
     """What the reactor told of a batch: the port that `Reactor.submit` takes.
 
-    arrived: outcomes in the order in which they came; None for one that a `Stream` took, for it keeps nothing.
+    arrived: outcomes in the order in which they came, but for the first `dropped`: a `Stream` took those, and keeps
+    nothing.
     bell: rings after each turn that told something. close, failure: how it ended; one of them is set when it is `over`.
     ending: its end is about to be told. watchers: are called after each such turn.
     """
 
     __slots__ = (
-        "_used", "_wanted", "arrived", "batch_id", "bell", "close", "ending", "failure", "over",
+        "_used", "_wanted", "arrived", "batch_id", "bell", "close", "dropped", "ending", "failure", "over",
         "watchers",
     )  # fmt: skip
 
     def __init__(self, batch_id: str) -> None:
         self.batch_id = batch_id
         self.bell = Bell()
-        self.arrived: list[Outcome | None] = []
+        self.arrived: list[Outcome] = []
+        self.dropped = 0
         self._wanted = 0  # counted by the reactor alone
         self._used = 0  # and this by whoever feeds
         self.ending = False
@@ -71,6 +73,23 @@ class Inbox:
             watcher()
 
     # ── on callers' threads ───────────────────────────────────────────────────────────────────────
+
+    @property
+    def count(self) -> int:
+        """How many came."""
+        return self.dropped + len(self.arrived)
+
+    def at(self, place: int) -> Outcome | None:
+        """The outcome that came as that one; None if it was taken."""
+        place -= self.dropped
+        return self.arrived[place] if place >= 0 else None
+
+    def take(self, most: int) -> list[Outcome]:
+        """The first ones, which nobody else gets."""
+        taken = self.arrived[:most]
+        self.dropped += len(taken)  # first this: who counts in between waits for none that came
+        del self.arrived[: len(taken)]
+        return taken
 
     def add_late(self, tasks: Iterable[tuple[int, Work]], reason: str) -> None:
         """After the end: tasks that the reactor never came to know."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from arrea._runtime.worker_process import Sealed, Told, WorkerProcess
 
 IDLE_MS = 30_000.0
+AGAIN_MS = 10.0
 TRANSIENT = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 NEVER = float("inf")
 
@@ -56,6 +57,9 @@ class Pool:
         self._idle: list[WorkerProcess] = []
         self._opening: dict[int, deque[Input | Opened]] = {}  # what is held back, by the number of its worker
         self._wants_spare = False
+        self._stalled: set[WorkerProcess] = (
+            set()
+        )  # for whom the kernel has no room, and won't say when it has
 
     # ── orders ────────────────────────────────────────────────────────────────────────────────────
 
@@ -72,7 +76,19 @@ class Pool:
             worker.since = now
         worker.batch_id = order.batch_id
         if not worker.send(order.calls):
+            self._wait_to_write(worker)
+
+    def _wait_to_write(self, worker: WorkerProcess) -> None:
+        if worker.stalled:
+            self._stalled.add(worker)
+        else:
             self.processes.wait_to_write(worker, True)
+
+    def _send_rest(self, worker: WorkerProcess) -> None:
+        if worker.send_rest():
+            self.processes.wait_to_write(worker, False)
+        else:
+            self._wait_to_write(worker)
 
     def _hire(self, lane: int) -> WorkerProcess:
         """One that is idle, or a new one."""
@@ -148,8 +164,8 @@ class Pool:
         worker = self.processes.on_ready(fd, now)
         if isinstance(worker, bool):
             return worker
-        if mask & select.EPOLLOUT and worker.send_rest():
-            self.processes.wait_to_write(worker, False)
+        if mask & select.EPOLLOUT:
+            self._send_rest(worker)
         if mask & ~select.EPOLLOUT:
             self._read(worker)
             if worker.closed:
@@ -246,6 +262,7 @@ class Pool:
 
     def _leaves(self, worker: WorkerProcess) -> int | None:
         """It is no longer of the pool; the lane that it worked for."""
+        self._stalled.discard(worker)
         lane, worker.lane = worker.lane, None
         if lane is not None:
             self._lanes.pop(lane, None)
@@ -258,6 +275,9 @@ class Pool:
         self._opener.tend()
         if self._wants_spare:
             self._start_spare(now)
+        stalled, self._stalled = self._stalled, set()
+        for worker in stalled:
+            self._send_rest(worker)
         self.processes.tend(now)
         while self._idle and self._idle[0].idle_since + IDLE_MS <= now:
             self.processes.dismiss(self._idle.pop(0))
@@ -279,6 +299,8 @@ class Pool:
         if self._wants_spare:
             return now
         first = self.processes.due(now)
+        if self._stalled:
+            first = min(first, now + AGAIN_MS)
         if self._idle:
             first = min(first, self._idle[0].idle_since + IDLE_MS)
         opener = self._opener.due()

@@ -13,12 +13,13 @@ from time import monotonic
 
 from arrea._runtime.family import SIGKILL, SIGTERM
 from arrea._runtime.seed import OUTPUTS, Seed
-from arrea._runtime.seed_child import FORKED, REAPED, STARTED, STATUS_LOST
+from arrea._runtime.seed_child import FORKED, REAPED, STARTED, STATUS_LOST, STILL_RUNS
 from arrea._runtime.tree import Census
 from arrea._runtime.worker_process import WorkerProcess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from arrea._runtime.guardian import Guardian
@@ -55,6 +56,8 @@ class Processes:
         self._closed: dict[WorkerProcess, float] = {}  # whose connection is, and until when it has to exit
         self._dying: dict[WorkerProcess, float] = {}  # that have exited, and when to look after their family
         self._census: Census | None = None
+        # Descriptors that are closed when the turn is over: what the loop found in it is told by their numbers.
+        self._later: list[Callable[[], object]] = []
 
     def __len__(self) -> int:
         return len(self._all)
@@ -82,13 +85,14 @@ class Processes:
             raise
         self._all[worker.number] = self._by_fd[worker.fd] = worker
         self._epoll.register(worker.fd, select.EPOLLIN)
-        try:
-            seed.fork(worker.number, mark, (worker.child_end.fileno(), worker.page_fd, *OUTPUTS))
-        except OSError:
-            self._drop(worker)
-            self._lose_seed()
-            raise
+        seed.fork(worker.number, mark, (worker.child_end.fileno(), worker.page_fd, *OUTPUTS))
+        self._watch_seed(seed)
         return worker
+
+    def _watch_seed(self, seed: Seed) -> None:
+        """Its reports, and whether it takes more orders."""
+        if seed is self._seed:
+            self._epoll.modify(seed.fd, select.EPOLLIN | (select.EPOLLOUT if seed.waits else 0))
 
     def _start_seed(self) -> Seed:
         self._guardian.start()
@@ -137,7 +141,8 @@ class Processes:
             return False
         if fd != worker.pidfd:
             return worker
-        self._on_exit(worker, now)
+        if _ends_until(fd, 0.0):
+            self._on_exit(worker, now)
         return True
 
     def wait_to_write(self, worker: WorkerProcess, waits: bool) -> None:
@@ -148,9 +153,11 @@ class Processes:
     def _hear(self, seed: Seed, fd: int, now: float) -> None:
         if fd == seed.starter:
             self._epoll.unregister(fd)
-            seed.reap_starter()
-        else:
-            self._read_reports(now)
+            self._later.append(seed.reap_starter)
+            return
+        self._read_reports(now)
+        seed.send_rest()
+        self._watch_seed(seed)
 
     def _read_reports(self, now: float) -> None:
         seed = self._seed
@@ -169,6 +176,8 @@ class Processes:
             return
         if what == FORKED:
             self.came(worker, pid)
+        elif what == REAPED and status == STILL_RUNS:
+            self._dying[worker] = now + LOOK_AGAIN_MS
         elif what == REAPED:
             self._gone(worker, None if status == STATUS_LOST else status)
         else:
@@ -213,7 +222,7 @@ class Processes:
     def dismiss(self, worker: WorkerProcess) -> None:
         """Nobody needs it: it sees the end of its connection, tidies up and goes."""
         self._unwatch(worker.fd)
-        worker.close()
+        worker.hang_up()
 
     def hung_up(self, worker: WorkerProcess, now: float) -> None:
         """It closed its connection, by its end as a rule; if not, it is ended."""
@@ -230,6 +239,7 @@ class Processes:
         self._closed.pop(worker, None)
         self._unwatch(worker.pidfd)
         self._pool.read_rest(worker)
+        self._unwatch(worker.fd)
         if worker.lane is not None or worker.signalled:
             worker.kill(self._look_around)  # nothing of a call that died is left
         self._dying[worker] = now
@@ -238,6 +248,8 @@ class Processes:
         """What has to be done at this time."""
         for worker in list(self._unseen):
             self._watch(worker)
+        if self._seed is not None and self._seed.waits:
+            self._seed.send_rest()
         for worker, at in list(self._dying.items()):
             if at <= now:
                 self._look_after(worker, now)
@@ -250,11 +262,15 @@ class Processes:
     def due(self, now: float) -> float:
         """When `tend` has to be called next, in engine time; infinity for never."""
         first = min((*self._dying.values(), *self._closed.values()), default=NEVER)
-        return min(first, now + LOOK_AGAIN_MS) if self._unseen else first
+        waits = self._seed is not None and self._seed.waits
+        return min(first, now + LOOK_AGAIN_MS) if self._unseen or waits else first
 
     def turn_ended(self) -> None:
-        """What was seen of the machine's processes is old from now on."""
+        """What was seen of the machine's processes is old from now on, and so are the numbers of descriptors."""
         self._census = None
+        later, self._later = self._later, []
+        for close in later:
+            close()
 
     def _look_around(self) -> Census:
         if self._census is None:
@@ -271,11 +287,8 @@ class Processes:
         if self._seed is None or worker.seed is not self._seed:
             self._gone(worker, None)  # its parent is gone, and nobody learns how it ended
             return
-        try:
-            self._seed.reap(worker.pid, worker.number)
-        except OSError:
-            self._gone(worker, None)
-            self._lose_seed()
+        self._seed.reap(worker.pid, worker.number)
+        self._watch_seed(self._seed)
 
     def _is_extinct(self, worker: WorkerProcess) -> bool:
         try:
@@ -299,10 +312,8 @@ class Processes:
         self._guardian.roster.close(worker.row)
         for fd in (worker.fd, worker.pidfd):
             self._unwatch(fd)
-        worker.close()
-        if worker.pidfd >= 0:
-            os.close(worker.pidfd)
-            worker.pidfd = -1
+        worker.hang_up()
+        self._later.append(worker.close)
 
     def _unwatch(self, fd: int) -> None:
         if self._by_fd.pop(fd, None) is not None:
@@ -315,7 +326,7 @@ class Processes:
         for fd in (seed.fd, seed.starter):
             if fd >= 0:
                 self._epoll.unregister(fd)
-        seed.close()
+        self._later.append(seed.close)
         self._guardian.roster.close(self._seed_row)
 
     # ── the end of them all ───────────────────────────────────────────────────────────────────────
@@ -339,6 +350,7 @@ class Processes:
         seed, self._seed = self._seed, None
         if seed is not None:
             self._let_go_of(seed)
+        self.turn_ended()
 
     def _wait_for_reports(self) -> None:
         """Of those that are just being forked."""
@@ -354,11 +366,8 @@ class Processes:
         if not _ends_until(worker.pidfd, until):
             worker.kill(Census)
             _ends_until(worker.pidfd, monotonic() + END_WITHIN_S)
-        try:
-            if self._seed is not None and worker.seed is self._seed:
-                self._seed.reap(worker.pid, 0)
-        except OSError:
-            return  # the seed is gone, and its children with it
+        if self._seed is not None and worker.seed is self._seed:
+            self._seed.reap(worker.pid, 0)
 
 
 def _ends_until(pidfd: int, until: float) -> bool:

@@ -11,6 +11,7 @@ Source: pthread_atfork(3), unix(7), waitid(2).
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
@@ -24,6 +25,7 @@ from _socket import (
     SOL_SOCKET,
     socketpair,
 )
+from collections import deque
 from struct import pack
 from time import monotonic
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 CODE = "import sys; sys.path.append(sys.argv[1]); from arrea._runtime.seed_child import seed; seed()"
 END_WITHIN_MS = 500.0
 SIGKILL = 9
+NO_ROOM = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
 # The host's own; there is something in these places (see `standard`).
 OUTPUTS = (1, 2)
 
@@ -50,7 +53,7 @@ class Seed:
     starter: the pidfd of the process that forks it and ends, -1 when that is over.
     """
 
-    __slots__ = ("_control", "_pid", "_starter", "fd", "starter")
+    __slots__ = ("_backlog", "_control", "_pid", "_starter", "fd", "starter")
 
     def __init__(self) -> None:
         ours, its = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
@@ -62,6 +65,7 @@ class Seed:
         finally:
             its.close()
         self._control = ours
+        self._backlog: deque[tuple[bytes, Sequence[int]]] = deque()  # orders that it had no room for
         self._pid = 0
         self.fd = ours.fileno()
         self.starter = _open(self._starter)
@@ -80,12 +84,36 @@ class Seed:
 
     def fork(self, number: int, mark: bytes, descriptors: Sequence[int]) -> None:
         """A new worker process. Its report is `FORKED` with its pid, or `NO_FORK` with an errno; both name `number`."""
-        rights = [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(descriptors)}i", *descriptors))]
-        self._control.sendmsg([ORDER.pack(FORK, 0, number) + mark], rights, MSG_NOSIGNAL)
+        self._send(ORDER.pack(FORK, 0, number) + mark, descriptors)
 
     def reap(self, pid: int, number: int) -> None:
         """Of a process that has ended. Until then its number is nobody else's. Its report is `REAPED`."""
-        self._control.send(ORDER.pack(REAP, pid, number), MSG_NOSIGNAL)
+        self._send(ORDER.pack(REAP, pid, number), ())
+
+    def _send(self, order: bytes, descriptors: Sequence[int]) -> None:
+        """Never waits: it may wait for us to read its reports."""
+        self._backlog.append((order, descriptors))
+        self.send_rest()
+
+    def send_rest(self) -> None:
+        """As many orders as it takes now."""
+        while self._backlog:
+            order, descriptors = self._backlog[0]
+            rights = (
+                [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(descriptors)}i", *descriptors))] if descriptors else []
+            )
+            try:
+                self._control.sendmsg([order], rights, MSG_NOSIGNAL | MSG_DONTWAIT)
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    return
+                # It is gone, which its end will tell; or whom the order is for is, and so are the descriptors.
+            self._backlog.popleft()
+
+    @property
+    def waits(self) -> bool:
+        """Whether there are orders that it had no room for."""
+        return bool(self._backlog)
 
     def report(self) -> tuple[int, int, int, int] | None:
         """The next one: what, pid, wait status or errno, number; None: nothing yet. Raises `EOFError` at its end."""

@@ -8,6 +8,7 @@ Source: fork(2), setsid(2), unix(7).
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import sys
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
 
 CONTROL = 0  # its connection to the host
 FORK, REAP, FORKED, NO_FORK, REAPED, STARTED = 1, 2, 3, 4, 5, 6
-STATUS_LOST = -1
+STATUS_LOST, STILL_RUNS = -1, -2
+PR_SET_PDEATHSIG, SIGKILL = 1, 9  # prctl(2)
 ORDER = Struct("<BxxxiQ")  # what, pid, number; to fork: and the mark of the new process
 REPORT = Struct("<BxxxiiQ")  # what, pid, wait status or errno, number
 MARK_BYTES = 64
+_libc = ctypes.CDLL(None)
 
 
 def seed() -> NoReturn:
@@ -60,10 +63,12 @@ def seed() -> NoReturn:
 
 
 def _reap(pid: int) -> int:
+    """Never waits: others have to be forked."""
     try:
-        return os.waitpid(pid, 0)[1]
+        reaped, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return STATUS_LOST
+    return status if reaped else STILL_RUNS
 
 
 def _prepare_to_fork() -> None:
@@ -85,6 +90,7 @@ def _receive(connection: socket, size: int) -> tuple[bytes, list[int]]:
 
 
 def _fork(control: socket, number: int, mark: bytes, descriptors: list[int]) -> None:
+    seed = os.getpid()
     try:
         pid = os.fork()
     except OSError as error:
@@ -93,6 +99,7 @@ def _fork(control: socket, number: int, mark: bytes, descriptors: list[int]) -> 
         return
     if pid == 0:
         try:
+            _end_with(seed)
             control.close()
             _become_worker(number, mark, descriptors)
         except BrokenPipeError:
@@ -102,6 +109,13 @@ def _fork(control: socket, number: int, mark: bytes, descriptors: list[int]) -> 
         os._exit(70)
     close_all(descriptors)
     control.send(REPORT.pack(FORKED, pid, 0, number))
+
+
+def _end_with(seed: int) -> None:
+    """The seed goes when the host is gone: no worker stays behind, whatever the host had come to know of it."""
+    _libc.prctl(PR_SET_PDEATHSIG, SIGKILL)
+    if os.getppid() != seed:
+        os._exit(0)
 
 
 def _become_worker(number: int, mark: bytes, descriptors: list[int]) -> None:

@@ -6,10 +6,20 @@ taken back at any time, and then never runs there (see `frames`). Decides nothin
 
 from __future__ import annotations
 
+import errno
 import os
 from _pickle import dumps, loads
 from _signal import pidfd_send_signal
-from _socket import AF_UNIX, MSG_NOSIGNAL, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socketpair
+from _socket import (
+    AF_UNIX,
+    MSG_CTRUNC,
+    MSG_NOSIGNAL,
+    SCM_RIGHTS,
+    SOCK_CLOEXEC,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socketpair,
+)
 from collections import deque
 from mmap import mmap
 from struct import pack
@@ -34,6 +44,8 @@ if TYPE_CHECKING:
 
 call_header = frames.CALL_HEADER.pack
 PROGRAM_BYTES = frames.PROGRAM_NUMBER.size
+NO_ROOM = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
+NO_DESCRIPTOR = -2  # one came, and there was no number left for it
 READS_PER_TURN, TO_END = 8, 1_000_000
 SETTLE_S = 0.0001
 # Of functions that a process knows. One that forgets them all is sent those that it needs again.
@@ -74,7 +86,8 @@ class WorkerProcess(Family):
     """One of the pool. `number` names it to its seed; `pid` is 0 and `pidfd` -1 until it is there.
 
     lane: whom it works for, None for nobody. sent: the calls that haven't ended, with their numbers, in order.
-    ready: it runs, and has told its pid (`own_pid`). closed: its end of the connection is.
+    ready: it runs, and has told its pid (`own_pid`). closed: its end of the connection is. stalled: there is no room to
+    send to it, and nobody tells when there is.
     since: when it ended something last, or was sent the first. idle_since: when it had nothing more to do.
     """
 
@@ -82,7 +95,7 @@ class WorkerProcess(Family):
         "_backlog", "_connection", "_descriptors", "_generation", "_last", "_memory", "_outputs", "_page",
         "_programs", "_rest", "_surroundings", "batch_id", "child_end", "closed", "exited_at", "fd", "idle_since",
         "lane", "number", "own_pid", "page_fd", "pidfd", "ready", "row", "seed", "sent", "signal_wanted", "since",
-        "told",
+        "stalled", "told",
     )  # fmt: skip
 
     def __init__(self, number: int, mark: bytes, row: int, seed: object = None) -> None:
@@ -117,7 +130,7 @@ class WorkerProcess(Family):
         self.signal_wanted = 0
         self.exited_at: float | None = None
         self.idle_since = 0.0
-        self.ready = self.closed = False
+        self.ready = self.closed = self.stalled = False
         self.own_pid = 0
         self.told = ""
 
@@ -219,16 +232,18 @@ class WorkerProcess(Family):
 
     def send_rest(self) -> bool:
         """As much as the connection takes now; whether that is all."""
+        self.stalled = False
         while self._backlog:
             data, rights = self._backlog.popleft()
             try:
                 sent = self._send(data, rights)
-            except BlockingIOError:
+            except OSError as error:
+                if error.errno not in NO_ROOM:  # it is gone: its end is told by its pidfd
+                    self._backlog.clear()
+                    return True
                 self._backlog.appendleft((data, rights))
+                self.stalled = error.errno != errno.EAGAIN  # nobody tells when there is room again
                 return False
-            except OSError:  # it is gone: its end is told by its pidfd
-                self._backlog.clear()
-                return True
             if sent < len(data):
                 self._backlog.appendleft((data[sent:], ()))
         return True
@@ -284,16 +299,18 @@ class WorkerProcess(Family):
         told = [Told()]
         for _ in range(TO_END if to_end else READS_PER_TURN):
             try:
-                data, ancillary, _, _ = self._connection.recvmsg(frames.READ_BYTES, frames.ANCILLARY_BYTES)
+                data, ancillary, flags, _ = self._connection.recvmsg(
+                    frames.READ_BYTES, frames.ANCILLARY_BYTES
+                )
             except BlockingIOError:
                 break
             except OSError:  # it is gone
-                data, ancillary = b"", []
+                data, ancillary, flags = b"", [], 0
             if not data:
                 self.closed = True
                 break
-            if ancillary:
-                self._descriptors += descriptors_in(ancillary)
+            if ancillary or flags & MSG_CTRUNC:
+                self._descriptors += descriptors_in(ancillary) or [NO_DESCRIPTOR]
             self._parse(data, offset_ms, told)
             if len(data) < frames.READ_BYTES and not to_end:
                 break
@@ -359,22 +376,30 @@ class WorkerProcess(Family):
         ending.account = body[TIMES.size : TIMES.size + ACCOUNT.size]
         told.attempts.append(last[1])
         told.returns.append(ending)
+        if flags & frames.IN_MEMORY and fd == NO_DESCRIPTOR:
+            ending.problem = Stuck("this program had no descriptor left to take it (EMFILE)")
+            return
         sealed = _sealed(ending, flags, memoryview(body)[TIMES.size + ACCOUNT.size :], fd)
         if sealed is not None:
             told.sealed.append(sealed)
 
-    def close(self) -> None:
-        """Of our end: it sees that there is no more, also where a copy of this program holds a copy of it."""
-        self.let_go_of_its_ends()
+    def hang_up(self) -> None:
+        """It sees that there is no more, also where a copy of this program holds a copy of our end."""
         if self.fd >= 0:
             self.fd = -1
             try:
                 self._connection.shutdown(2)
             except OSError:
-                pass  # it is gone
-            self._connection.close()
+                return  # it is gone
+
+    def close(self) -> None:
+        """All that is open for it."""
+        self.hang_up()
+        self.let_go_of_its_ends()
+        self._connection.close()
         self._backlog.clear()
-        _close(self._descriptors)
+        pidfd, self.pidfd = self.pidfd, -1
+        _close(fd for fd in (*self._descriptors, pidfd) if fd >= 0)
         self._descriptors.clear()
 
 
