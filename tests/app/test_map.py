@@ -592,3 +592,34 @@ def test_warnings_of_calls_are_in_their_results() -> None:
 
     results = arrea.map(warns, range(3), policy={"on_warning": "continue"}, return_results=True)
     assert [result.warnings for result in results] == [(), ("careful",), ()]
+
+
+@pytest.mark.parametrize("return_results", [False, True])
+def test_a_deadline_while_nothing_runs_is_no_end_of_the_items(return_results: bool) -> None:
+    """The source had more: who only reads values must not take them for all."""
+    values = []
+    with pytest.raises(arrea.TaskError, match=r"deadline passed before the source") as told:
+        for value in arrea.map(
+            abs, itertools.count(), workers=2, deadline=300, return_results=return_results
+        ):
+            values.append(value)
+            time.sleep(0.05)  # all that may run ahead has run meanwhile
+    assert told.value.code == "deadline"
+    assert len(values) > 5
+
+
+def test_nor_is_a_close_of_the_engine() -> None:
+    engine = Engine()
+    values = engine.map(abs, itertools.count(), workers=1)
+    assert next(values) == 0
+    engine.close()
+    with pytest.raises(arrea.TaskError) as told:
+        list(values)
+    assert told.value.code in ("cancelled", "not_started")
+    assert list(values) == []
+
+
+def test_what_came_before_the_deadline_is_all_there_is() -> None:
+    values = arrea.map(abs, iter(range(10)), deadline="1m")
+    assert list(values) == list(range(10))
+    assert list(values) == []

@@ -12,7 +12,7 @@ import time
 
 from arrea._app.inbox import Inbox, Relay
 from arrea._model.duration import parse_duration
-from arrea._model.errors import EngineStopped, UsageError
+from arrea._model.errors import FROM_OUTSIDE, Ended, EngineStopped, UsageError, source_left
 from arrea._model.result import BatchResult, Result
 
 TYPE_CHECKING = False
@@ -355,6 +355,14 @@ class Batch:
             raise self._inbox.failure
         if self._feed is not None and self._feed.error is not None:
             raise self._feed.error
+
+    @property
+    def broken_off(self) -> Ended | None:
+        """What ended it while its source may have had more, if it wasn't a failure; whoever only reads can't know."""
+        close, feed = self._inbox.close, self._feed
+        if close is None or feed is None or not feed.open or close.stopped_by not in FROM_OUTSIDE:
+            return None
+        return source_left(close.stopped_by, feed.pulled)
 
     def _result(self) -> BatchResult:
         self._raise_problems()

@@ -18,7 +18,8 @@ MISSING = object()
 class Map(Stream):
     """Values in the order of the items; the first failure, in that order, is raised, and ends the rest.
 
-    results: `Result`s instead, failed ones too.
+    results: `Result`s instead, failed ones too. Either way the end is the end of the items: if the batch ended before
+    (its deadline, `Engine.close`), that is raised.
     """
 
     def __init__(self, batch: Batch, results: bool) -> None:
@@ -62,7 +63,8 @@ class Map(Stream):
         self._batch.taken = self._turn  # nobody else looks at that: it is here that the source is pulled
         outcomes = self._batch._take_all(self._seen)
         if not outcomes:
-            raise StopIteration
+            self._over = True
+            raise self._batch.broken_off or StopIteration
         self._seen += len(outcomes)
         values = self._values
         for outcome in outcomes:

@@ -371,8 +371,21 @@ NOT_STARTED = {
     "max_failures": "its batch had too many failures",
     "deadline": "the batch's deadline passed",
     "cancelled": "its batch was cancelled",
-    "closed": "the engine was closed",
 }
+
+
+FROM_OUTSIDE = ("deadline", "cancelled")
+
+
+def source_left(reason: str, pulled: int) -> Ended:
+    """The error of a source that its batch left before it came to an end.
+
+    >>> print(source_left("deadline", 3))
+    what comes after item 3: the batch's deadline passed before the source came to its end
+    """
+    return Ended(
+        f"what comes after item {pulled}", reason, f"{NOT_STARTED[reason]} before the source came to its end"
+    )
 
 
 def not_started(task: str, reason: str) -> Ended:
