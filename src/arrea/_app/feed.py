@@ -84,20 +84,22 @@ class Feed:
         return self.take()
 
     def _pull(self, source: Iterator[object], count: int, until: float) -> None:
-        prepare, recent, held, wanted = self._prepare, self._recent, self._held, self.pulled + count
+        prepare, keep, wanted = self._prepare, self._keep, self.pulled + count
         try:
             for element in islice(source, count):
-                command = prepare(self.pulled, element)
-                recent.append((self.pulled, command.without_arguments() if command.large else command))
-                held.append(command)
-                self.pulled += 1
+                keep(prepare(self.pulled, element))
                 if monotonic() > until:
                     break
             else:
                 self.open = self.pulled == wanted
-            self.large = bool(recent) and recent[-1][1].large
         except Exception as error:  # noqa: BLE001 - the user's iterator: raised again when what runs has finished
             self.fail(error)
+
+    def _keep(self, work: Work) -> None:
+        self.large = work.large
+        self._recent.append((self.pulled, work.without_arguments() if work.large else work))
+        self._held.append(work)
+        self.pulled += 1
 
     def take(self) -> list[Work]:
         """What was pulled since the last time. From any thread."""
@@ -136,9 +138,7 @@ class AsyncFeed(Feed):
             self.open = False
             return 0
         command = self._prepare(self.pulled, element)
-        self._recent.append((self.pulled, command))
-        self._held.append(command)
-        self.pulled += 1
+        self._keep(command)
         return 1
 
     async def close(self) -> None:

@@ -68,13 +68,38 @@ def check_callback(value: object, option: str) -> Callable[..., object]:
     return value
 
 
-def code_flags(function: Any) -> int:
-    """Of its code, if it has any in Python; also of an object's `__call__`, and of what `functools.partial` wraps."""
-    while not hasattr(function, "__code__") and hasattr(function, "func"):
-        function = function.func
-    if not hasattr(function, "__code__"):
-        function = getattr(type(function), "__call__", None)  # noqa: B004 - the function itself is wanted
-    return int(getattr(getattr(function, "__code__", None), "co_flags", 0))
+def code_flags(function: object) -> int:
+    """Of its code, if it has any in Python; also of an object's `__call__`, and of what is wrapped."""
+    from types import CodeType
+
+    function = unwrapped(function)
+    code = attribute(function, "__code__")
+    if not isinstance(code, CodeType):
+        code = attribute(unwrapped(attribute(type(function), "__call__")), "__code__")
+    return code.co_flags if isinstance(code, CodeType) else 0
+
+
+def unwrapped(function: Any) -> Any:
+    """What bound methods and `functools.partial` call. Others with a `func` aren't asked: a mock has any attribute."""
+    from functools import partial, partialmethod
+    from types import MethodType
+
+    while True:
+        kind = type(function)
+        if kind is MethodType:
+            function = function.__func__
+        elif issubclass(kind, (partial, partialmethod)):
+            function = function.func
+        else:
+            return function
+
+
+def attribute(value: object, name: str) -> Any:
+    """None where it has none, or where that raises."""
+    try:
+        return getattr(value, name, None)
+    except Exception:  # noqa: BLE001 - a user's object
+        return None
 
 
 def known(names: Iterable[object], allowed: Iterable[str], what: str = "option") -> None:

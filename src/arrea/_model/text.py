@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 def describe(index: int, name: str) -> str:
     r"""How messages name a task: its index and its name, shortened, on one line.
@@ -62,11 +66,19 @@ def encodable(text: str) -> bool:
     return True
 
 
+# Not `kind.__qualname__`, which a metaclass may answer with anything.
+_QUALNAME: Any = type.__dict__["__qualname__"]
+
+
 def type_name(kind: type) -> str:
-    """As a traceback names it.
+    """As a traceback names it; without its module where that can't be had. Never raises.
 
     >>> type_name(ValueError), type_name(type_name.__class__)
     ('ValueError', 'function')
     """
-    module = getattr(kind, "__module__", None)
-    return kind.__qualname__ if module in ("builtins", "__main__", None) else f"{module}.{kind.__qualname__}"
+    name = str.__str__(_QUALNAME.__get__(kind))
+    try:
+        module = kind.__module__
+        return name if module in ("builtins", "__main__", None) else str.__str__(f"{module}.{name}")
+    except BaseException:  # noqa: BLE001 - a metaclass whose attributes raise
+        return name

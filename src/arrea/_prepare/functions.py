@@ -6,12 +6,11 @@ refused before anything starts, and what is changed later changes nothing.
 
 from __future__ import annotations
 
-import threading
 from _pickle import dumps
 from itertools import count
 
 from arrea._model.call import Call, Program, Target
-from arrea._model.checks import code_flags
+from arrea._model.checks import attribute, code_flags, unwrapped
 from arrea._model.errors import InvalidOption
 from arrea._model.parcel import Parcel
 from arrea._model.pickled import LARGE_BYTES, PROTOCOL, Unpicklable, pack
@@ -39,7 +38,6 @@ WAY_OUT = 'isolation="thread" runs it here, without pickling'
 
 _numbers = count(1)
 _programs: dict[bytes, Program] = {}
-_making = threading.Lock()
 
 
 class Functions:
@@ -93,13 +91,17 @@ def check_options(given: Iterable[str], function: Callable[..., object], isolati
             raise InvalidOption(name, f"{name} can't be set for a function that runs in this process")
 
 
-def name_of(function: Any) -> str:
-    while not hasattr(function, "__qualname__") and hasattr(function, "func"):
-        function = function.func  # what `functools.partial` wraps
-    name = getattr(function, "__qualname__", None) or type(function).__qualname__
-    module = getattr(function, "__module__", None)
-    text = name if module in (None, "__main__", "builtins") else f"{module}.{name}"
-    return str(text)
+def name_of(function: object) -> str:
+    if not _text_at(function, "__qualname__"):
+        function = unwrapped(function)
+    name = _text_at(function, "__qualname__") or _text_at(type(function), "__qualname__") or "a callable"
+    module = _text_at(function, "__module__")
+    return name if module in (None, "__main__", "builtins") else f"{module}.{name}"
+
+
+def _text_at(value: object, name: str) -> str | None:
+    text = attribute(value, name)
+    return str.__str__(text) if issubclass(type(text), str) else None
 
 
 def _program(function: object, text: str) -> Program:
@@ -107,17 +109,17 @@ def _program(function: object, text: str) -> Program:
     try:
         pickled = pack(function)
     except Unpicklable as error:
-        told = f"the function {text} can't be sent to a worker process: {error}; {WAY_OUT}"
+        told = f"the function {text} can't be sent to a worker process: {_why(error)}; {WAY_OUT}"
         raise InvalidOption("command", told, code="not_picklable") from None
     if isinstance(pickled, Parcel):
         return Program(next(_numbers), pickled)
-    with _making:
-        program = _programs.get(pickled)
-        if program is None:
-            if len(_programs) >= MOST_PROGRAMS:
-                _programs.clear()
-            program = _programs[pickled] = Program(next(_numbers), pickled)
-        return program
+    program = _programs.get(pickled)
+    if program is None:
+        if len(_programs) >= MOST_PROGRAMS:
+            _programs.clear()
+        # No lock: a signal handler that prepares functions, or a fork meanwhile, would find it shut for ever.
+        program = _programs.setdefault(pickled, Program(next(_numbers), pickled))
+    return program
 
 
 def _packed(args: tuple[object, ...]) -> bytes | Parcel:
@@ -125,9 +127,19 @@ def _packed(args: tuple[object, ...]) -> bytes | Parcel:
         return pack(args)
     except Unpicklable as error:
         culprit = next((place for place, argument in enumerate(args) if not _can_be_packed(argument)), 0)
-        told = f"argument {culprit}, a {type_name(type(args[culprit]))}, can't be sent to a worker process: {error}"
-        told = f"{told}; {WAY_OUT}"
+        kind = type_name(type(args[culprit]))
+        told = f"argument {culprit}, a {kind}, can't be sent to a worker process: {_why(error)}; {WAY_OUT}"
         raise InvalidOption("command", told, code="not_picklable") from None
+
+
+def _why(error: Unpicklable) -> str:
+    """Without the object, which pickle shows in full: it may hold secrets.
+
+    >>> _why(Unpicklable("Can't pickle Login('me', 'secret'): it's not found as app.login"))
+    "it's not found as app.login"
+    """
+    text = str(error)
+    return text.rpartition(": ")[2] if text.startswith("Can't pickle ") else text
 
 
 def _can_be_packed(argument: object) -> bool:

@@ -1,32 +1,38 @@
 """Where values are unpickled whose pickles may run somebody's code: on a thread of its own, never in a turn.
 
 Given calls that ended, hands them back opened. One that takes too long fails, and those behind it are opened on
-another thread.
+another thread. Where no thread can be started they wait until one can, and fail if that takes too long.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from _pickle import loads
 from _queue import SimpleQueue
+from collections import deque
 from time import monotonic
 
 from arrea._model.ending import Raised, Stuck
 from arrea._model.pickled import fetch
+from arrea._model.text import type_name
 from arrea._runtime.letters import Opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from arrea._runtime.worker_process import Sealed
 
 WITHIN_S = 5.0
+AGAIN_S = 0.1  # until it is tried again to start a thread
 NEVER = float("inf")
+TOO_SLOW = f"it took longer than {WITHIN_S:g} s to be unpickled here"
+NO_THREAD = "there was no thread to unpickle it here: none could be started"
 
 
 class Opener:
-    """`deliver` gets each `Opened`, from another thread. Methods: reactor's thread only."""
+    """`deliver` gets each `Opened`, from any thread. Methods: reactor's thread only."""
 
     def __init__(self, deliver: Callable[[Opened], None]) -> None:
         self._deliver = deliver
@@ -40,91 +46,151 @@ class Opener:
 
     def due(self) -> float:
         """Seconds of the monotonic clock, when `tend` has something to do; infinity for never."""
-        return NEVER if self._bench is None else self._bench.began + WITHIN_S
+        return NEVER if self._bench is None else self._bench.due()
 
     def tend(self) -> None:
         """Gives up what takes too long."""
         bench = self._bench
-        if bench is not None and monotonic() > self.due():
-            self._bench = Bench(self._deliver)
-            bench.leave(self._bench)
+        if bench is not None and monotonic() > bench.due():
+            self._bench = bench.tend()
 
     def stop(self) -> None:
+        """What isn't open yet nobody waits for."""
         if self._bench is not None:
             self._bench.stop()
             self._bench = None
 
 
 class Bench:
-    """A thread, what waits for it, and what it is at. began: since when, infinity for nothing."""
+    """A thread, and what waits for it: it is at the first of these, which is taken off when it is delivered.
 
-    def __init__(self, deliver: Callable[[Opened], None]) -> None:
+    began: since when it is at something, or ought to be; infinity for nothing to do.
+    """
+
+    def __init__(self, deliver: Callable[[Opened], None], waiting: Iterable[Opened] = ()) -> None:
         self._deliver = deliver
-        self._queue: SimpleQueue[Opened | None] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._at: Opened | None = None
-        self._place = 0
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._lock = threading.Lock()  # for all that follows
+        self._waiting = deque(waiting)
+        self._place = -1  # in the first of these, of what is being opened
         self._left = False
-        self.began = NEVER
-        threading.Thread(target=self._run, name="arrea-opener", daemon=True).start()
+        self._began = monotonic() if self._waiting else NEVER
+        self._wake.put(None)
+        self._start()
 
     def put(self, opened: Opened) -> None:
-        if self.began == NEVER:
-            self.began = monotonic()  # whoever waits for us shall know until when, before we come to it
-        self._queue.put(opened)
+        with self._lock:
+            self._waiting.append(opened)
+            idle = self._began == NEVER
+            if idle:
+                self._began = monotonic()
+        if idle:
+            self._wake.put(None)
+
+    # ── the time ──────────────────────────────────────────────────────────────────────────────────
+
+    def due(self) -> float:
+        """When `tend` has something to do."""
+        began = self._began
+        return began + WITHIN_S if self._has_thread or began == NEVER else self._again_at
+
+    def tend(self) -> Bench:
+        """What it is at fails if that takes too long. Hands back who goes on: itself, or another one."""
+        if not self._has_thread:
+            self._start()
+        with self._lock:
+            if monotonic() <= self._began + WITHIN_S:
+                return self
+            if self._has_thread:
+                return self._replaced()
+            self._give_all_up()
+        return self
+
+    def _start(self) -> None:
+        try:
+            threading.Thread(target=self._run, name="arrea-opener", daemon=True).start()
+        except RuntimeError:  # the limit of processes counts threads too
+            self._has_thread = False
+            self._again_at = monotonic() + AGAIN_S
+        else:
+            self._has_thread = True
+
+    def _replaced(self) -> Bench:
+        self._left = True
+        if self._place >= 0:
+            _fail(self._waiting[0].sealed[self._place], TOO_SLOW)
+        waiting, self._waiting = self._waiting, deque()
+        return Bench(self._deliver, waiting)
+
+    def _give_all_up(self) -> None:
+        self._began = NEVER
+        while self._waiting:
+            opened = self._waiting.popleft()
+            for sealed in opened.sealed:
+                if _is_sealed(sealed):
+                    _throw_away(sealed)
+                    _fail(sealed, NO_THREAD)
+            self._deliver(opened)
 
     def stop(self) -> None:
-        self._queue.put(None)
-
-    def leave(self, other: Bench) -> None:
-        """What it is at fails; the rest goes to another one."""
         with self._lock:
-            self._left, at, place = True, self._at, self._place
-        if at is not None:
-            _fail(at.sealed[place], f"it took longer than {WITHIN_S:g} s to be unpickled here")
-            other.put(at)
-        while not self._queue.empty():
-            waiting = self._queue.get()
-            if waiting is not None:
-                other.put(waiting)
-        self.stop()
+            self._left = True
+            for sealed in [sealed for opened in self._waiting for sealed in opened.sealed]:
+                _throw_away(sealed)
+            self._waiting.clear()
+        self._wake.put(None)
+
+    # ── its thread ────────────────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
-        while not self._left and (opened := self._queue.get()) is not None:
-            with self._lock:
-                self._at = opened
-            for place, sealed in enumerate(opened.sealed):
-                self._place = place
-                if sealed.pickled is not None or sealed.fd >= 0:
-                    self._open(sealed)
-                if self._left:
-                    return
-            with self._lock:
-                self._at = None
-                self.began = NEVER if self._queue.empty() else monotonic()
-                left = self._left
-            if not left:
+        while not self._left:
+            self._wake.get()
+            while (sealed := self._next()) is not None:
+                self._open(sealed)
+
+    def _next(self) -> Sealed | None:
+        """What is to be opened now; what has been is delivered."""
+        with self._lock:
+            while self._waiting and not self._left:
+                opened = self._waiting[0]
+                self._place += 1
+                if self._place < len(opened.sealed):
+                    self._began = monotonic()
+                    return opened.sealed[self._place]
+                self._waiting.popleft()
+                self._place = -1
                 self._deliver(opened)
+            self._began = NEVER
+        return None
 
     def _open(self, sealed: Sealed) -> None:
-        self.began = monotonic()
-        try:
-            value = _unsealed(sealed)
-        except BaseException as error:  # noqa: BLE001 - whatever somebody's code raises: it is not ours
-            value, told = None, f"{type(error).__name__} when it was unpickled here"
-        else:
-            told = ""
+        with self._lock:
+            if self._left or not _is_sealed(sealed):
+                return
+            pickled, fd = sealed.pickled, sealed.fd
+            sealed.fd = -1  # whoever reads it closes it
+        value, told = _unsealed(pickled, fd)
         with self._lock:
             if not self._left:
                 _put(sealed, value, told)
 
 
-def _unsealed(sealed: Sealed) -> object:
-    if sealed.fd >= 0:
-        fd, sealed.fd = sealed.fd, -1
-        return fetch(fd)
-    assert sealed.pickled is not None
-    return loads(sealed.pickled)
+def _is_sealed(sealed: Sealed) -> bool:
+    return sealed.pickled is not None or sealed.fd >= 0
+
+
+def _unsealed(pickled: bytes | None, fd: int) -> tuple[object, str]:
+    """The value, and what went wrong."""
+    try:
+        return (loads(pickled) if pickled is not None else fetch(fd)), ""
+    except BaseException as error:  # noqa: BLE001 - whatever somebody's code raises: it is not ours
+        return None, f"{type_name(type(error))} when it was unpickled here"
+
+
+def _throw_away(sealed: Sealed) -> None:
+    fd, sealed.fd = sealed.fd, -1
+    if fd >= 0:
+        os.close(fd)
 
 
 def _put(sealed: Sealed, value: object, told: str) -> None:
@@ -141,6 +207,6 @@ def _put(sealed: Sealed, value: object, told: str) -> None:
 
 def _fail(sealed: Sealed, told: str) -> None:
     """An exception is only missing, for its texts are there."""
-    sealed.pickled, sealed.fd = None, -1
+    sealed.pickled = None
     if sealed.ending.problem is None:
         sealed.ending.problem = Stuck(told)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 EXITS_WITHIN_MS = 100.0  # from the end of its connection: the kernel closes that first
 LOOK_AGAIN_MS = 10.0
+ROOM = 8  # descriptors: those of one more, and a few for what comes in
+MOST_VALUES = 64  # and for big values that come at once
 LEAVE_WITHIN_S, END_WITHIN_S = 0.5, 1.0
 NEVER = float("inf")
 SEED_LOST = OSError(errno.EAGAIN, "the process that forks worker processes has ended")
@@ -75,6 +77,7 @@ class Processes:
     def start(self) -> WorkerProcess:
         """Asks the seed for a process. It can be sent calls at once, before it is there. Raises `OSError`."""
         seed = self._seed or self._start_seed()
+        self._leave_room(seed)
         self._numbers += 1
         mark = f"{self._mark}:{self._numbers}".encode()
         row = self._guardian.roster.open(mark, self._numbers)
@@ -88,6 +91,19 @@ class Processes:
         seed.fork(worker.number, mark, (worker.child_end.fileno(), worker.page_fd, *OUTPUTS))
         self._watch_seed(seed)
         return worker
+
+    def _leave_room(self, seed: Seed) -> None:
+        """Raises `OSError` (EMFILE) if another one took the descriptors by which the values of all come in."""
+        if self._all:
+            coming = sum(not worker.pid for worker in self._all.values())
+            values = min(len(self._all), MOST_VALUES)
+            room: list[int] = []
+            try:
+                for _ in range(ROOM + coming + values):
+                    room.append(os.dup(seed.fd))
+            finally:
+                for descriptor in room:
+                    os.close(descriptor)
 
     def _watch_seed(self, seed: Seed) -> None:
         """Its reports, and whether it takes more orders."""

@@ -1,0 +1,129 @@
+"""The pool itself: many processes at once, a host that dies while it can't look, few descriptors, many values."""
+
+import os
+import random
+import resource
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+import arrea
+from tests.faults.conftest import mark
+from tests.faults.hosts import Host, run_host
+from tests.faults.test_functions import lives, no_core_files
+from tests.support import wait_until
+
+__all__ = ["mark", "no_core_files"]
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def test_more_processes_than_the_seed_can_be_told_of_at_once(mark: str) -> None:
+    """Host and seed each have a full socket before them, and neither waits for the other."""
+    ended = run_host(
+        mark,
+        """
+with arrea.Engine(max_workers=300, max_processes=300, max_commands_per_batch=None, kill_grace=300) as engine:
+    results = engine.run([lambda: time.sleep(2)] * 300, workers=300, policy="once", timeout="30s")
+    say(len(results), results.success)
+""",
+        within=50,
+    )
+    assert ended.out == ["300 True"]
+
+
+def test_innocent_calls_among_many_that_crash_their_processes(mark: str) -> None:
+    """Numbers of descriptors are used again at once; no call may get the end of another's process."""
+
+    def guilty(item: int) -> bool:
+        return random.Random(item).random() < 0.3
+
+    def work(item: int) -> int:
+        if guilty(item):
+            os._exit(7)
+        return item
+
+    with arrea.Engine(max_processes=8, kill_grace=300) as engine:
+        results = list(engine.map(work, range(600), workers=8, policy="once", return_results=True))
+    wrong = [number for number, result in enumerate(results) if guilty(number) == result.success]
+    assert len(results) == 600
+    assert wrong == []
+    codes = {result.error.code for result in results if result.error}
+    assert codes == {"worker_crashed"}
+
+
+def test_a_host_that_is_killed_while_it_cannot_look_leaves_nobody(mark: str, tmp_path: Path) -> None:
+    """It gave the order for eight processes, and holds the lock of its interpreter since: it never heard of them."""
+    place = tmp_path / "pids"
+    place.touch()
+    script = f"""
+def note():
+    with open({str(place)!r}, "a") as file:
+        file.write(str(os.getpid()) + "\\n")
+    time.sleep(60)
+engine = arrea.Engine(max_processes=12, kill_grace=300)
+engine.execute(os.getpid)
+time.sleep(0.3)
+engine.submit([note] * 8, workers=8, timeout=None, policy="once")
+say("ready")
+time.sleep(0.005)
+sum(range(10**11))
+"""
+    with Host(mark, script) as host:
+        assert host.line() == "ready"
+        time.sleep(1.0)
+        host.signal(signal.SIGKILL)
+        time.sleep(0.5)  # whoever starts late has started
+        pids = [int(line) for line in place.read_text().splitlines()]
+        assert wait_until(lambda: not any(lives(pid) for pid in pids), 2.0)
+
+
+def test_a_value_that_needs_a_descriptor_too_many_fails_alone(mark: str) -> None:
+    """Big values come as a file; where the host can't open one more, the others and later ones still have theirs."""
+    ended = run_host(
+        mark,
+        """
+import logging, resource
+logging.disable()
+resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+with arrea.Engine(max_processes=16, kill_grace=300) as engine:
+    many = engine.run([lambda: bytes(300_000)] * 60, workers=16, policy="once", timeout="20s")
+    say(len(many), {len(result.data) if result else result.error.code for result in many})
+    say(len(engine.execute(lambda: bytes(300_000)).data), engine.execute(lambda: 5).data)
+""",
+        within=50,
+    )
+    assert ended.out[0].startswith("60 {300000")
+    assert ended.out[1] == "300000 5"
+
+
+def test_values_that_were_taken_are_forgotten() -> None:
+    """Not even a place in a list is left of each."""
+    values = arrea.map(abs, range(300_000), workers=2)
+    for _ in range(20_000):
+        next(values)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert sum(1 for _ in values) == 280_000
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1500
+    )  # KiB; 8 bytes each would be 2,200
+
+
+def test_an_engine_closes_though_its_idle_processes_are_stopped(mark: str) -> None:
+    ended = run_host(
+        mark,
+        """
+engine = arrea.Engine(max_processes=4, kill_grace=300)
+with engine:
+    pids = engine.run([lambda: (time.sleep(0.2), os.getpid())[1]] * 4, workers=4).unwrap()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    begun = time.monotonic()
+say(len(pids), time.monotonic() - begun < 3)
+say([pid for pid in pids if os.path.exists("/proc/" + str(pid))])
+""",
+        within=30,
+    )
+    assert ended.out == ["4 True", "[]"]
