@@ -7,11 +7,14 @@ that is given up by the engine; its task is left to its loop.
 from __future__ import annotations
 
 import asyncio
+import errno
+import select
+import socket
 import threading
 from collections import deque
 
 from arrea._model.ending import Raised, Return
-from arrea._model.step import Begun, Returned
+from arrea._model.step import Begun, LaneFailed, Returned
 from arrea._model.warned import collect
 from arrea._runtime.raising import describe
 from arrea._runtime.threads import running_of
@@ -52,7 +55,11 @@ class Coroutines:
         stage = self._lanes.get(order.lane)
         if stage is None:
             home = order.calls[0][1].target.home
-            stage = self._lanes[order.lane] = self._stage(None if home is None else home.loop)
+            try:
+                stage = self._lanes[order.lane] = self._stage(None if home is None else home.loop)
+            except OSError as error:
+                self._report(LaneFailed(order.lane, error, transient=True))
+                return
             self._report(Begun(order.lane))
         for attempt, call in order.calls:
             self._at[order.lane] = (order.batch_id, attempt, call, now)
@@ -80,13 +87,19 @@ class Coroutines:
 
     def _stage(self, loop: Any) -> Stage:
         if loop is None:
-            if self._own is None:
-                self._own = OwnLoop()
+            if self._own is None or self._own.loop.is_closed():
+                self._own = OwnLoop(self._lost)
             loop = self._own.loop
         stage = self._stages.get(id(loop))
         if stage is None:
             stage = self._stages[id(loop)] = Stage(loop, self._deliver, self._clock)
         return stage
+
+    def _lost(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From its thread: the engine's own loop was closed."""
+        stage = self._stages.get(id(loop))
+        if stage is not None:
+            stage.lost()
 
     def stop(self) -> None:
         if self._own is not None:
@@ -108,6 +121,7 @@ class Stage:
         self._clock = clock
         self._wanted: deque[tuple[int, AttemptId, Call]] = deque()
         self._called = False
+        self._losing = threading.Lock()
         self._over: list[Input] = []  # to be told when the loop has done what it is at
         # By lane, for each has one call at a time: which, until its end is told; and the task that runs it.
         self._lanes: dict[int, AttemptId] = {}
@@ -134,10 +148,26 @@ class Stage:
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
         try:
             self.loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:  # the loop is closed, and nothing of what is on it will go on
+        except RuntimeError:  # it is closed
+            self.lost()
+
+    def lost(self) -> None:
+        """The loop is closed: nothing of what is on it goes on, nor says so itself. From any thread."""
+        with self._losing:
+            self._called = False
+            self._wanted.clear()
             for lane, attempt in list(self._lanes.items()):
                 self._tell_cancelled(lane, attempt, "its event loop was closed")
             self._tell()
+        if self._tasks:
+            self._let_go_of_tasks()
+
+    def _let_go_of_tasks(self) -> None:
+        """With a task goes its coroutine, and the user's `finally` may take its time: not in the engine's thread."""
+        try:
+            threading.Thread(target=self._tasks.clear, name="arrea-loop-end", daemon=True).start()
+        except RuntimeError:  # no room for a thread: they go with this
+            return
 
     # ── on the loop ───────────────────────────────────────────────────────────────────────────────
 
@@ -168,9 +198,12 @@ class Stage:
 
     def _tell_soon(self, returned: Input) -> None:
         """With whatever else ends in this turn of the loop."""
-        if not self._over:
-            self.loop.call_soon(self._tell)
         self._over.append(returned)
+        if len(self._over) == 1:
+            try:
+                self.loop.call_soon(self._tell)
+            except RuntimeError:  # it was closed by what runs on it
+                self.lost()
 
     def _tell(self) -> None:
         over, self._over = self._over, []
@@ -197,32 +230,97 @@ class Stage:
 
 
 class OwnLoop:
-    """An event loop of the engine's own, on a thread."""
+    """An event loop of the engine's own, on a thread. OSError if the machine has no room for it.
 
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+    `ended` is called from that thread when the loop is closed, whoever closed it.
+    """
+
+    def __init__(self, ended: Callable[[asyncio.AbstractEventLoop], None]) -> None:
+        self.loop = _new_loop()
+        self._ended = ended
+        self._told = False
         self._thread = threading.Thread(target=self._run, name="arrea-loop", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the limit of processes counts threads too
+            self.loop.close()
+            raise OSError(errno.EAGAIN, "can't start a thread") from error
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_forever()
+            self._run_until(lambda: self._told)
             self._tidy_up()
         finally:
             asyncio.set_event_loop(None)
+            self._close()
+
+    def _run_until(self, over: Callable[[], bool]) -> None:
+        """Whatever runs on it may stop it; and asyncio ends it when a task exits, which its awaiter is told of."""
+        while not over() and not self.loop.is_closed():
+            try:
+                self.loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                continue
+            except Exception:
+                if not self.loop.is_closed():
+                    raise
+
+    def _close(self) -> None:
+        try:
             self.loop.close()
+        finally:
+            self._ended(self.loop)
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────────
 
     def _tidy_up(self) -> None:
-        """What is left are tasks that the user's own started, and such as were given up."""
-        tasks = asyncio.all_tasks(self.loop)
+        if not self.loop.is_closed():
+            end = self.loop.create_task(self._end())
+            end.add_done_callback(lambda _: self.loop.stop())
+            self._run_until(end.done)
+
+    async def _end(self) -> None:
+        """What is left are tasks that the user's own started, and such as were given up.
+
+        The thread, a daemon, goes on for those that nothing ends. Dropped, a coroutine that catches whatever comes
+        would spin for ever: without a loop nothing that it awaits takes any time.
+        """
+        tasks = asyncio.all_tasks(self.loop) - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         if tasks:
-            self.loop.run_until_complete(asyncio.wait(tasks, timeout=END_WITHIN_S / 2))
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            await asyncio.wait(tasks, timeout=END_WITHIN_S / 2)
+        immortal = [task for task in tasks if not task.done() and not self._drops(task)]
+        if immortal:
+            await asyncio.wait(immortal)
+        await self.loop.shutdown_asyncgens()
+
+    def _drops(self, task: asyncio.Task[Any]) -> bool:
+        """Whether its coroutine takes GeneratorExit, as when it is dropped."""
+        coroutine: Any = task.get_coro()
+        try:
+            coroutine.close()
+        except RuntimeError:  # "coroutine ignored GeneratorExit"
+            return False
+        except BaseException as error:  # noqa: BLE001 - SystemExit too: others are still to be ended
+            told = {"message": "arrea: a coroutine that was dropped raised", "exception": error, "task": task}
+            self.loop.call_exception_handler(told)
+        return True
 
     def stop(self) -> None:
         """A coroutine that blocks keeps its thread, a daemon."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._told = True
+        try:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+        except RuntimeError:
+            return  # it is closed, and its thread ends by itself
         self._thread.join(END_WITHIN_S)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """Looks first whether there are descriptors for it: one that was half made complains on stderr when it goes."""
+    with select.epoll():
+        for end in socket.socketpair():
+            end.close()
+    return asyncio.new_event_loop()

@@ -5,6 +5,9 @@ Given the engine's orders, hands each to whom it is for. All on the reactor's th
 
 from __future__ import annotations
 
+from errno import EAGAIN
+
+from arrea._model.step import LaneFailed
 from arrea._model.task import COROUTINE, PROCESS, THREAD
 
 TYPE_CHECKING = False
@@ -21,6 +24,15 @@ if TYPE_CHECKING:
     from arrea._runtime.threads import Threads
 
 NEVER = float("inf")
+
+
+def take_all(steps: Sequence[Callable[[], object]]) -> None:
+    """Each of these, whatever the others raise. The last error is raised, those before are its context."""
+    if steps:
+        try:
+            steps[0]()
+        finally:
+            take_all(steps[1:])
 
 
 class Performers:
@@ -57,8 +69,14 @@ class Performers:
     # ── orders ────────────────────────────────────────────────────────────────────────────────────
 
     def dispatch(self, order: Dispatch, now: float) -> None:
+        try:
+            performer = self._of(order.kind)
+        except (OSError, ImportError) as error:  # no descriptor left to import it with
+            reason = error if isinstance(error, OSError) else OSError(EAGAIN, str(error))
+            self._report(LaneFailed(order.lane, reason, transient=True))
+            return
         self._kinds[order.lane] = order.kind
-        self._of(order.kind).dispatch(order, now)
+        performer.dispatch(order, now)
 
     def release(self, lane: int, now: float) -> None:
         kind = self._kinds.pop(lane, None)
@@ -120,9 +138,8 @@ class Performers:
             self._pool.kill_all()
 
     def close(self) -> None:
-        for performer in (self._threads, self._coroutines, self._pool):
-            if performer is not None:
-                performer.stop()
+        performers = (self._threads, self._coroutines, self._pool)
+        take_all([performer.stop for performer in performers if performer is not None])
 
     # ── making them ───────────────────────────────────────────────────────────────────────────────
 

@@ -43,7 +43,7 @@ from arrea._runtime.children import FRESH_MS, Children
 from arrea._runtime.guardian import Guardian
 from arrea._runtime.letters import Opened, Pulled, Suspension
 from arrea._runtime.outflow import Outflow
-from arrea._runtime.performers import Performers
+from arrea._runtime.performers import Performers, take_all
 from arrea._runtime.ports import FOR_CALLERS, Ports
 from arrea._runtime.spawner import Spawners
 from arrea._runtime.standard import Placeholders
@@ -498,22 +498,35 @@ class Reactor:
         self._failure.__cause__ = error
         with self._submitting:
             self._stopping = True
-        self._ports.fail(self._failure)
-        self._children.kill_all()
-        self._performers.kill_all()
+        failure = self._failure
+        take_all([lambda: self._ports.fail(failure), self._children.kill_all, self._performers.kill_all])
 
     def _close(self) -> None:
-        self._spawners.stop()
-        self._callbacks.stop()
-        self._spawners.join(1.0)
-        self._performers.close()
+        """All of it, whatever goes wrong: that is told as Python does for a thread that ends with an error."""
+        steps = (
+            self._spawners.stop,
+            self._callbacks.stop,
+            lambda: self._spawners.join(1.0),
+            self._performers.close,
+            self._close_children,
+            self._guardian.dismiss,
+            self._children.end_adoption,  # the guardian was ours too
+            self._close_descriptors,
+            self._placeholders.let_go,
+        )
+        try:
+            take_all(steps)
+        except BaseException as error:  # noqa: BLE001 - whoever waits must still hear that it has ended
+            thread = threading.current_thread()
+            threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
+
+    def _close_children(self) -> None:
         # Only after a failure is there any: what was started meanwhile.
         self._children.close([item for item in self._mail if isinstance(item, Child)], self.now())
-        self._guardian.dismiss()
-        self._children.end_adoption()  # the guardian was ours too
+
+    def _close_descriptors(self) -> None:
         self._sleeping = False
         self._epoll.close()
         with self._waking:
             os.close(self._wake_fd)
             self._wake_fd = -1
-        self._placeholders.let_go()
