@@ -10,6 +10,7 @@ Source: PEP 574 (out-of-band data), memfd_create(2), mmap(2).
 from __future__ import annotations
 
 import os
+import sys
 from _pickle import PickleBuffer, dumps, loads
 from functools import cache
 from struct import Struct
@@ -96,7 +97,14 @@ def _by_pickle(value: object, callback: Any) -> bytes | None:
         pickled = dumps(value, PROTOCOL, buffer_callback=callback)
     except Exception:  # noqa: BLE001 - lambdas, closures; or what a user's own method raises, which it will again
         return None
-    return None if b"__main__" in pickled else pickled
+    return None if any(module in pickled for module in _modules_by_value()) else pickled
+
+
+def _modules_by_value() -> list[bytes]:
+    """Those that are others over there, or may be: the program's, and what the user told cloudpickle."""
+    cloudpickle = sys.modules.get("cloudpickle")
+    registered = cloudpickle.list_registry_pickle_by_value() if cloudpickle else ()
+    return [b"__main__", *(name.encode() for name in registered)]
 
 
 def _is_placeholder(part: object) -> bool:
@@ -130,12 +138,22 @@ class _Whole:
 def pack(value: object) -> bytes | Parcel:
     """What is sent of a value: its pickle, or a parcel if that is large. Raises `Unpicklable`."""
     pickled, buffers = dump(value)
-    if not buffers and len(pickled) <= LARGE_BYTES:
-        return pickled
+    if not buffers:
+        return parcelled(pickled)
     try:
         return Parcel(store(pickled, buffers))
     except OSError:  # no descriptor or memory left for that
         return dump(value, large=False)[0]
+
+
+def parcelled(pickled: bytes) -> bytes | Parcel:
+    """A pickle without buffers, in a parcel if it is large and there is room for one."""
+    if len(pickled) <= LARGE_BYTES:
+        return pickled
+    try:
+        return Parcel(store(pickled, ()))
+    except OSError:
+        return pickled
 
 
 def store(pickled: bytes, buffers: Sequence[memoryview]) -> int:
@@ -159,16 +177,37 @@ def _write(fd: int, data: Any) -> None:
 
 
 def fetch(fd: int) -> object:
-    """The value that `store` stored. Closes the descriptor.
+    """The value that `store` stored. Closes the descriptor."""
+    try:
+        memory = _memory(fd)
+    finally:
+        os.close(fd)
+    return _opened(memory)
 
-    Its buffers are memory of its own: they can be written to, and nobody else sees it, not a second attempt either.
+
+def fetch_again(fd: int) -> object:
+    """The same, and the descriptor stays open."""
+    return _opened(_memory(fd))
+
+
+def _memory(fd: int) -> memoryview:
+    """What is in the file. It can be written to, and nobody else sees it, not a second attempt either.
+
+    No descriptor stays open for it: whoever holds a thousand arrays has no thousand descriptors to spare.
     """
     from mmap import MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap
 
-    try:
-        memory = memoryview(mmap(fd, 0, flags=MAP_PRIVATE, prot=PROT_READ | PROT_WRITE))
-    finally:
-        os.close(fd)
+    if sys.version_info >= (3, 13):
+        return memoryview(mmap(fd, 0, flags=MAP_PRIVATE, prot=PROT_READ | PROT_WRITE, trackfd=False))
+    size = os.fstat(fd).st_size
+    memory = memoryview(mmap(-1, size, flags=MAP_PRIVATE))
+    at = 0
+    while at < size:
+        at += os.preadv(fd, [memory[at:]], at)
+    return memory
+
+
+def _opened(memory: memoryview) -> object:
     (count,) = SIZE.unpack_from(memory, 0)
     at, parts = (count + 1) * SIZE.size, []
     for place in range(1, count + 1):

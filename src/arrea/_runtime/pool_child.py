@@ -10,7 +10,6 @@ Source: fork(2), unix(7), getrusage(2).
 from __future__ import annotations
 
 import os
-import sys
 from _pickle import dumps, loads
 from _socket import SCM_RIGHTS, SOL_SOCKET, socket
 from operator import sub
@@ -20,12 +19,14 @@ from struct import Struct
 from time import monotonic
 
 from arrea._model.ending import ACCOUNT, TIMES
-from arrea._model.pickled import LARGE_BYTES, Unpicklable, dump, fetch, store
+from arrea._model.parcel import Parcel
+from arrea._model.pickled import LARGE_BYTES, Unpicklable, dump, fetch, fetch_again, pack, parcelled
 from arrea._model.text import type_name
 from arrea._runtime import frames
-from arrea._runtime.frames import Reader, descriptors_in, frame
+from arrea._runtime.frames import Reader, frame
+from arrea._runtime.held import Held, are_there, received
 from arrea._runtime.raising import describe
-from arrea._runtime.surroundings import Surroundings, close_all
+from arrea._runtime.surroundings import Surroundings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ NONE = dumps(None, 5)
 ATOMS = frozenset((int, float, bool, str))
 # Opcodes of protocol 5 without which a pickle runs nobody's code: STACK_GLOBAL, and the extension codes.
 OPENING = (b"\x93", b"\x82", b"\x83", b"\x84")
+# Functions that came in a file, and so are large: so many are kept unpickled.
+MOST_LARGE = 4
+MOST_WARNINGS, MOST_TEXT = 1000, 64 * 1024  # of a call; and characters in all
+ROBBED = 71  # exit code
 
 
 class Worker:
@@ -50,32 +55,33 @@ class Worker:
         self._connection = connection
         self._page = page
         self._pid = os.getpid()
-        self._programs: dict[
-            bytes, bytes | int
-        ] = {}  # functions, pickled, or the descriptor of where they are
+        self._programs: dict[bytes, bytes | Held] = {}  # functions, pickled, or the file that they are in
         self._functions: dict[bytes, Any] = {}  # those that were called
+        self._large: list[bytes] = []  # of these, what came in files, the oldest first
         self._surroundings = Surroundings()
+        self._restore, self._flush = self._surroundings.restore, self._surroundings.flush
         self._reader = Reader()
-        self._descriptors: list[int] = []
+        self._held: list[Held] = []
         self._halted = -1  # the generation in which a call failed: what was sent behind it doesn't begin
         self._skipping = -1
-        self._warnings: list[str] = []
+        self._warnings = FirstWarnings()
         self._measured_at, self._measured = monotonic(), getrusage(RUSAGE_SELF)
 
     def run(self) -> None:
         """Until the host closes the connection."""
+        os.register_at_fork(after_in_child=self._be_copy)
         self._collect_warnings()
         self._send(frame(frames.READY, self._pid, frames.NO_BODY))
         receive = self._connection.recvmsg
         while True:
             try:
-                data, ancillary, _, _ = receive(frames.READ_BYTES, frames.ANCILLARY_BYTES)
+                data, ancillary, said, _ = receive(frames.READ_BYTES, frames.ANCILLARY_BYTES)
             except ConnectionResetError:  # it went before it had read what we sent
-                data, ancillary = b"", []
+                data, ancillary, said = b"", [], 0
             if not data:
                 self._leave()
-            if ancillary:
-                self._descriptors += descriptors_in(ancillary)
+            if ancillary or said:
+                self._held += received(ancillary, said)
             for kind, flags, number, generation, body in self._reader.feed(data):
                 if kind == frames.CALL:
                     self._call(flags, number, generation, body)
@@ -84,8 +90,7 @@ class Worker:
                 elif kind == frames.FORGET:
                     self._forget()
                 elif kind == frames.SURROUNDINGS:
-                    outputs = [self._descriptors.pop(0) for _ in range(flags)]
-                    self._surroundings.change(loads(body), outputs)
+                    self._change_surroundings(flags, body)
 
     def _leave(self) -> NoReturn:
         """The host has no more for us. Non-daemon threads of some function are not waited for."""
@@ -93,12 +98,30 @@ class Worker:
 
         try:
             atexit._run_exitfuncs()
-            _flush()
+            self._surroundings.flush()
         finally:
             os._exit(0)
 
     def _send(self, data: bytes) -> None:
+        self._end_if_copy()
         self._connection.sendall(data)
+
+    def _be_copy(self) -> None:
+        """After a fork in Python code, at once; of others `_end_if_copy` finds out."""
+        self._pid = -1
+
+    def _end_if_copy(self, problem: BaseException | None = None) -> None:
+        """Somebody's code forked, and this is the copy: it must not talk to the host."""
+        if getpid() == self._pid:
+            return
+        code = getattr(problem, "code", 1) if problem is not None else 0
+        os._exit(code if isinstance(code, int) else 1 if code else 0)
+
+    def _change_surroundings(self, count: int, body: bytes) -> None:
+        outputs, self._held = self._held[:count], self._held[count:]
+        if len(outputs) < count or not are_there(outputs):
+            self._end_robbed()
+        self._surroundings.change(loads(body), [held.fd for held in outputs])
 
     def _collect_warnings(self) -> None:
         import warnings
@@ -107,7 +130,7 @@ class Worker:
 
         around = Collected(0)
         collected.set(around)
-        self._warnings = around.warnings
+        around.warnings = self._warnings
 
         def showwarning(message: Any, category: type, *_: Any) -> None:
             self._warnings.append(f"{category.__name__}: {message}")
@@ -118,6 +141,9 @@ class Worker:
 
     def _call(self, flags: int, number: int, generation: int, body: bytes) -> None:
         page = self._page
+        function = self._functions.get(body[:PROGRAM_BYTES])
+        if flags or function is None:
+            self._look_after_files(flags, body)
         page[frames.STARTED] = number  # first this, then the look: see `frames`
         if page[frames.GENERATION] != generation or generation == self._halted:
             self._skip(flags, number, generation)
@@ -128,37 +154,29 @@ class Worker:
         value: Any = None
         problem: BaseException | None = None
         try:
-            self._surroundings.restore()
-            function = self._functions.get(body[:PROGRAM_BYTES]) or self._find(body)
+            self._restore()
+            if function is None:
+                function = self._find(body)
             value = function(*self._arguments(flags, body))
-            _flush()
+            self._flush()
         except BaseException as error:  # noqa: BLE001 - SystemExit too ends the call, not the process
             problem = error
-        if getpid() != self._pid:
-            _end_copy(problem)
-        if problem is None:
-            out, pickled, buffers = _pickled(value)
-            value = None
-        else:
-            out, pickled, buffers = frames.FAILED, _told(problem), []
+        packed: Any
+        out, packed = self._packed(value) if problem is None else self._told(problem)
+        value = None
         ended = monotonic()
-        if (
-            out == frames.PLAIN
-            and ended - began < SHORT_S
-            and not self._warnings
-            and len(pickled) < LARGE_BYTES
-        ):
-            length = TIMES.size + len(pickled)
+        if getpid() != self._pid:  # a fork in the function, in what pickled its value, or at the end of that
+            self._end_if_copy()
+        if out == frames.PLAIN and ended - began < SHORT_S and not self._warnings:
+            length = TIMES.size + len(packed)
             header = result_header(
                 frames.VERSION, frames.RESULT, out, length, number, generation, 1000.0 * began, 1000.0 * ended
             )
-            self._connection.sendall(header + pickled)
+            self._connection.sendall(header + packed)
         else:
-            self._reply(number, generation, out, TIMES.pack(1000.0 * began, 1000.0 * ended), pickled, buffers)
+            self._reply(number, generation, out, TIMES.pack(1000.0 * began, 1000.0 * ended), packed)
 
-    def _reply(
-        self, number: int, generation: int, flags: int, head: bytes, pickled: bytes, buffers: list[memoryview]
-    ) -> None:
+    def _reply(self, number: int, generation: int, flags: int, head: bytes, packed: bytes | Parcel) -> None:
         """With all that a call may have besides a plain value."""
         head += self._account()
         flags |= frames.ACCOUNTED
@@ -167,13 +185,11 @@ class Worker:
             head += self._told_warnings()
         if flags & (frames.FAILED | frames.WARNED):
             self._halted = generation
-        if not buffers and len(pickled) < LARGE_BYTES:
-            self._send(frame(frames.RESULT, number, head + pickled, flags, generation))
+        if isinstance(packed, bytes):
+            self._send(frame(frames.RESULT, number, head + packed, flags, generation))
             return
-        fd = store(pickled, buffers)
         data = frame(frames.RESULT, number, head, flags | frames.IN_MEMORY, generation)
-        sent = self._connection.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, Struct("i").pack(fd))])
-        os.close(fd)
+        sent = self._connection.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, Struct("i").pack(packed.fd))])
         self._send(data[sent:])
 
     def _account(self) -> bytes:
@@ -187,81 +203,125 @@ class Worker:
     def _skip(self, flags: int, number: int, generation: int) -> None:
         """It was taken back. The first of a row is told, for nobody can know whether that one began."""
         if flags & frames.IN_MEMORY:
-            os.close(self._take_descriptor())
+            self._held.pop(0).close()
         if self._skipping != generation:
             self._skipping = generation
             self._send(frame(frames.SKIPPED, number, frames.NO_BODY, generation=generation))
 
-    def _take_descriptor(self) -> int:
-        return self._descriptors.pop(0)
+    def _look_after_files(self, flags: int, body: bytes) -> None:
+        """Before a call begins that needs some: where they are gone it never does, and runs in another process."""
+        program = self._programs.get(body[:PROGRAM_BYTES])
+        needed = [program] if isinstance(program, Held) else []
+        if flags & frames.IN_MEMORY:
+            needed.append(self._held[0])
+        if not are_there(needed):
+            self._end_robbed()
+
+    def _end_robbed(self) -> NoReturn:
+        """No call has begun that hasn't ended: nothing is lost."""
+        told = (
+            f"arrea: worker process {self._pid} ends: a function that it ran closed descriptors that weren't its own, "
+            f"or left none to be had; the calls behind it run in another process\n"
+        )
+        try:
+            os.write(2, told.encode())
+        finally:
+            os._exit(ROBBED)
 
     def _find(self, body: bytes) -> Any:
         """The function, when it is called for the first time: what goes wrong with it is that call's failure."""
         number = body[:PROGRAM_BYTES]
         pickled = self._programs[number]
-        function: Any = fetch(os.dup(pickled)) if isinstance(pickled, int) else loads(pickled)
+        if isinstance(pickled, bytes):
+            function = loads(pickled)
+        else:
+            self._make_room()
+            function = fetch_again(pickled.fd)
+            self._large.append(number)
         self._functions[number] = function
         return function
 
+    def _make_room(self) -> None:
+        """For another large function. The oldest is unpickled once more if it is called once more."""
+        if len(self._large) >= MOST_LARGE:
+            self._functions.pop(self._large.pop(0), None)
+
     def _arguments(self, flags: int, body: bytes) -> Any:
         if flags & frames.IN_MEMORY:
-            return fetch(self._take_descriptor())
-        return loads(body[PROGRAM_BYTES:]) if len(body) > PROGRAM_BYTES else ()
+            arguments: Any = fetch(self._held.pop(0).fd)
+        else:
+            arguments = loads(body[PROGRAM_BYTES:]) if len(body) > PROGRAM_BYTES else ()
+        if self._pid < 0:  # to unpickle them has forked
+            self._end_if_copy()
+        return arguments
 
     def _learn(self, number: bytes, flags: int, body: bytes) -> None:
         """A function that may be called from now on."""
-        self._programs[number] = self._take_descriptor() if flags else body
+        self._programs[number] = self._held.pop(0) if flags else body
 
     def _forget(self) -> None:
         """All functions."""
-        close_all([pickled for pickled in self._programs.values() if isinstance(pickled, int)])
+        for pickled in self._programs.values():
+            if isinstance(pickled, Held):
+                pickled.close()
         self._programs.clear()
         self._functions.clear()
+        self._large.clear()
+
+    # ── what goes back ────────────────────────────────────────────────────────────────────────────
+
+    def _packed(self, value: Any) -> tuple[int, Any]:
+        """Flags, and the value's pickle or a parcel with it."""
+        if value is None:
+            return frames.PLAIN, NONE
+        if type(value) in ATOMS:
+            pickled = dumps(value, 5)
+            if len(pickled) < LARGE_BYTES:
+                return frames.PLAIN, pickled
+        self._end_if_copy()
+        try:
+            packed = pack(value)
+        except (Unpicklable, KeyboardInterrupt) as error:
+            return frames.STUCK, dumps(f"a value of the type {type_name(type(value))}: {error}", 5)
+        is_plain = isinstance(packed, bytes) and not any(opcode in packed for opcode in OPENING)
+        return (frames.PLAIN if is_plain else 0), packed
+
+    def _told(self, error: BaseException) -> tuple[int, bytes | Parcel]:
+        """What was raised: its texts, and the exception itself, pickled, if that can be read again."""
+        self._flush()
+        self._end_if_copy(error)
+        return frames.FAILED, parcelled(dumps((*describe(error), _pickled_error(error)), 5))
 
     def _told_warnings(self) -> bytes:
         import warnings
 
-        told = dumps(self._warnings, 5)
-        self._warnings.clear()
+        told = dumps(self._warnings.take(), 5)
         warnings.simplefilter("default", append=True)  # the same place may warn again, in another call
         return frames.SIZE.pack(len(told)) + told
 
 
-# ── what goes back ────────────────────────────────────────────────────────────────────────────────
+class FirstWarnings(list[str]):
+    """Of a call; and how many more there were. What it warns a million times fills no memory."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._room, self._more = MOST_TEXT, 0
 
-def _flush() -> None:
-    """What the function printed is out before its result is. A stream that it closed is its own affair."""
-    out, err = sys.stdout, sys.stderr
-    if out is not None and not out.closed:
-        out.flush()
-    if err is not None and not err.closed:
-        err.flush()
+    def append(self, text: str) -> None:
+        """It may be of a class of the user's: what is kept is a plain one."""
+        if self._room > 0 and len(self) < MOST_WARNINGS:
+            kept = str.__str__(text)[: self._room]
+            self._room -= len(kept)
+            super().append(kept)
+        else:
+            self._more += 1
 
-
-def _end_copy(problem: BaseException | None) -> NoReturn:
-    """The function forked, and this is the copy: it must not talk to the host."""
-    code = getattr(problem, "code", 1) if problem is not None else 0
-    os._exit(code if isinstance(code, int) else 1 if code else 0)
-
-
-def _pickled(value: Any) -> tuple[int, bytes, list[memoryview]]:
-    """Flags, the pickle, and what stays outside of it."""
-    if value is None:
-        return frames.PLAIN, NONE, []
-    if type(value) in ATOMS:
-        return frames.PLAIN, dumps(value, 5), []
-    try:
-        pickled, buffers = dump(value)
-    except (Unpicklable, KeyboardInterrupt) as error:
-        return frames.STUCK, dumps(f"a value of the type {type_name(type(value))}: {error}", 5), []
-    is_plain = not buffers and not any(opcode in pickled for opcode in OPENING)
-    return (frames.PLAIN if is_plain else 0), pickled, buffers
-
-
-def _told(error: BaseException) -> bytes:
-    """What was raised: its texts, and the exception itself, pickled, if that can be read again."""
-    return dumps((*describe(error), _pickled_error(error)), 5)
+    def take(self) -> list[str]:
+        """All of them; it is empty then."""
+        told = [*self, f"and {self._more:,} more warnings"] if self._more else [*self]
+        self.clear()
+        self._room, self._more = MOST_TEXT, 0
+        return told
 
 
 def _pickled_error(error: BaseException) -> bytes | None:

@@ -1,24 +1,36 @@
 """What a call in a worker process finds around it: directory, environment, import path, and where its output goes.
 
 They are the host's, as they were when the batch was submitted, at the beginning of each call: whatever the last one
-did to them.
+did to them. The objects in `sys.stdout`, `sys.stderr` and `os.environ` are the process's own then, too.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
-HIGHEST = 1000
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+HIGHEST, ROOM = 1000, 24
 
 
 def lifted(fd: int) -> int:
-    """The same file by a number that hardly anybody closes by the way, or gets for a file of his own."""
+    """The same file by a number that hardly anybody closes by the way, or gets for a file of his own.
+
+    By the number that it has, where there is no such one.
+    """
     from fcntl import F_DUPFD_CLOEXEC, fcntl
     from resource import RLIMIT_NOFILE, getrlimit
 
     soft, _ = getrlimit(RLIMIT_NOFILE)
-    high = fcntl(fd, F_DUPFD_CLOEXEC, max(3, min(HIGHEST, soft - 24 if soft > 0 else HIGHEST)))
+    lowest = max(3, min(HIGHEST, soft - ROOM if soft > 0 else HIGHEST))
+    try:
+        high = fcntl(fd, F_DUPFD_CLOEXEC, lowest)
+    except (OSError, ValueError):
+        return fd
     os.close(fd)
     return high
 
@@ -29,33 +41,41 @@ class Surroundings:
     def __init__(self) -> None:
         self._directory = -1
         self._path = "/"
-        self._variables: dict[bytes, bytes] | None = None
+        self._stdout: Any = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - as long as the process
+        self._stderr: Any = sys.stderr or self._stdout
+        self._use_streams()
+        self._environ: Any = os.environ
+        self._variables: dict[bytes, bytes] = dict(self._environ._data)  # type: ignore[attr-defined]
         self._own = {name: os.environ[name] for name in ("ARREA_TASK", "ARREA_ATTEMPT")}
 
     def change(self, told: tuple[str, dict[str, str], list[str], list[str]], outputs: list[int]) -> None:
-        self._path, variables, sys.path[:], sys.argv[:] = told
+        self._path, variables, sys.path, sys.argv = told
         for own, fd in zip((1, 2), outputs, strict=False):
             os.dup2(fd, own)
         close_all(outputs)
-        if self._directory >= 0:
+        with suppress(OSError):  # not open yet; closed by a function
             os.close(self._directory)
         self._directory = -1
         self._set_variables({**variables, **self._own})
 
     def _set_variables(self, variables: dict[str, str]) -> None:
-        for name in [name for name in os.environ if name not in variables]:
-            del os.environ[name]
-        os.environ.update(variables)
-        self._variables = dict(os.environ._data)  # type: ignore[attr-defined]
+        environ = self._environ
+        for name in [name for name in environ if name not in variables]:
+            del environ[name]
+        environ.update(variables)
+        self._variables = dict(environ._data)
 
     def restore(self) -> None:
         """Before each call: the last one may have changed them."""
+        environ = self._environ
+        if os.environ is not environ:
+            os.environ = environ  # noqa: B003 - it is the one that does
         try:
             os.fchdir(self._directory)
         except (OSError, ValueError):  # closed by a function; not open yet
             os.chdir(self._path)
             self._open_directory()
-        if self._variables is not None and os.environ._data != self._variables:  # type: ignore[attr-defined]
+        if environ._data != self._variables:
             self._set_variables(
                 {os.fsdecode(name): os.fsdecode(value) for name, value in self._variables.items()}
             )
@@ -64,7 +84,44 @@ class Surroundings:
         fd = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._directory = lifted(fd)
 
+    def flush(self) -> None:
+        """What the function printed is out before its result is. What doesn't work there is no fault of the call."""
+        try:
+            if sys.stdout is self._stdout and sys.stderr is self._stderr:
+                self._flush_out()
+                self._flush_err()
+            else:
+                self._mend_streams()
+        except Exception:  # noqa: BLE001 - closed, detached, deleted; or nobody reads it
+            self._mend_streams()
+
+    def _mend_streams(self) -> None:
+        """A function put others in their places, or did something to them."""
+        for name in ("stdout", "stderr"):
+            with suppress(BaseException):  # it may be anything
+                getattr(sys, name).flush()
+        self._stdout, self._stderr = _sound(self._stdout, 1), _sound(self._stderr, 2)
+        self._use_streams()
+
+    def _use_streams(self) -> None:
+        for name, stream in (("stdout", self._stdout), ("stderr", self._stderr)):
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+        self._flush_out, self._flush_err = self._stdout.flush, self._stderr.flush
+
 
 def close_all(descriptors: list[int]) -> None:
     for fd in descriptors:
         os.close(fd)
+
+
+def _sound(stream: Any, fd: int) -> Any:
+    """The stream, flushed; another one like it if a function closed it, or took its buffer away."""
+    try:
+        stream.flush()
+    except ValueError:
+        lines = 1 if stream.line_buffering else -1
+        return open(fd, "w", lines, encoding=stream.encoding, errors=stream.errors, closefd=False)
+    except OSError:  # nobody reads it
+        return stream
+    return stream
