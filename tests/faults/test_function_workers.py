@@ -19,7 +19,7 @@ import pytest
 
 import arrea
 from arrea import Engine, Task
-from arrea._model.pickled import dump, fetch, store
+from arrea._model.pickled import dump, opened, store, take
 from arrea._runtime import pool_child
 from arrea._runtime.surroundings import lifted
 
@@ -219,7 +219,7 @@ class Array:
 
 def test_values_that_are_held_hold_no_descriptors() -> None:
     def fetched() -> Any:
-        return fetch(store(*dump(Array(bytearray(b"x" * BIG)))))
+        return opened(take(store(*dump(Array(bytearray(b"x" * BIG))))))
 
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))

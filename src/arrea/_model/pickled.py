@@ -16,6 +16,7 @@ from functools import cache
 from struct import Struct
 
 from arrea._model.parcel import Parcel
+from arrea._model.text import type_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,14 +98,15 @@ def _by_pickle(value: object, callback: Any) -> bytes | None:
         pickled = dumps(value, PROTOCOL, buffer_callback=callback)
     except Exception:  # noqa: BLE001 - lambdas, closures; or what a user's own method raises, which it will again
         return None
-    return None if any(module in pickled for module in _modules_by_value()) else pickled
+    return None if b"__main__" in pickled or _names_module_by_value(pickled) else pickled
 
 
-def _modules_by_value() -> list[bytes]:
-    """Those that are others over there, or may be: the program's, and what the user told cloudpickle."""
+def _names_module_by_value(pickled: bytes) -> bool:
+    """One that the user told cloudpickle to send whole, for over there it can't be imported."""
     cloudpickle = sys.modules.get("cloudpickle")
-    registered = cloudpickle.list_registry_pickle_by_value() if cloudpickle else ()
-    return [b"__main__", *(name.encode() for name in registered)]
+    return cloudpickle is not None and any(
+        name.encode() in pickled for name in cloudpickle.list_registry_pickle_by_value()
+    )
 
 
 def _is_placeholder(part: object) -> bool:
@@ -112,11 +114,18 @@ def _is_placeholder(part: object) -> bool:
 
 
 def _reason(error: BaseException) -> str:
+    """Without the object, which pickle shows in full: it may hold secrets.
+
+    >>> _reason(TypeError("Can't pickle Login('me', 'secret'): it's not found as app.login"))
+    "it's not found as app.login"
+    """
     try:
         text = str(error)
     except BaseException:  # noqa: BLE001
         text = ""
-    kind = type(error).__name__
+    if text.startswith("Can't pickle "):
+        text = text.rpartition(": ")[2]
+    kind = type_name(type(error)).rpartition(".")[2]
     return text if text and kind in ("TypeError", "PicklingError", "AttributeError") else f"{kind}: {text}"
 
 
@@ -177,37 +186,23 @@ def _write(fd: int, data: Any) -> None:
 
 
 def fetch(fd: int) -> object:
-    """The value that `store` stored. Closes the descriptor."""
+    """The value that `store` stored. Its buffers are memory of its own, which a second one doesn't share."""
+    from arrea._model.mapped import mapped
+
+    return opened(mapped(fd))
+
+
+def take(fd: int) -> memoryview:
+    """What `store` stored, for `opened`. Closes the descriptor."""
+    from arrea._model.mapped import mapped
+
     try:
-        memory = _memory(fd)
+        return mapped(fd)
     finally:
         os.close(fd)
-    return _opened(memory)
 
 
-def fetch_again(fd: int) -> object:
-    """The same, and the descriptor stays open."""
-    return _opened(_memory(fd))
-
-
-def _memory(fd: int) -> memoryview:
-    """What is in the file. It can be written to, and nobody else sees it, not a second attempt either.
-
-    No descriptor stays open for it: whoever holds a thousand arrays has no thousand descriptors to spare.
-    """
-    from mmap import MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap
-
-    if sys.version_info >= (3, 13):
-        return memoryview(mmap(fd, 0, flags=MAP_PRIVATE, prot=PROT_READ | PROT_WRITE, trackfd=False))
-    size = os.fstat(fd).st_size
-    memory = memoryview(mmap(-1, size, flags=MAP_PRIVATE))
-    at = 0
-    while at < size:
-        at += os.preadv(fd, [memory[at:]], at)
-    return memory
-
-
-def _opened(memory: memoryview) -> object:
+def opened(memory: memoryview) -> object:
     (count,) = SIZE.unpack_from(memory, 0)
     at, parts = (count + 1) * SIZE.size, []
     for place in range(1, count + 1):

@@ -109,7 +109,7 @@ def _program(function: object, text: str) -> Program:
     try:
         pickled = pack(function)
     except Unpicklable as error:
-        told = f"the function {text} can't be sent to a worker process: {_why(error)}; {WAY_OUT}"
+        told = f"the function {text} can't be sent to a worker process: {error}; {WAY_OUT}"
         raise InvalidOption("command", told, code="not_picklable") from None
     if isinstance(pickled, Parcel):
         return Program(next(_numbers), pickled)
@@ -128,18 +128,8 @@ def _packed(args: tuple[object, ...]) -> bytes | Parcel:
     except Unpicklable as error:
         culprit = next((place for place, argument in enumerate(args) if not _can_be_packed(argument)), 0)
         kind = type_name(type(args[culprit]))
-        told = f"argument {culprit}, a {kind}, can't be sent to a worker process: {_why(error)}; {WAY_OUT}"
+        told = f"argument {culprit}, a {kind}, can't be sent to a worker process: {error}; {WAY_OUT}"
         raise InvalidOption("command", told, code="not_picklable") from None
-
-
-def _why(error: Unpicklable) -> str:
-    """Without the object, which pickle shows in full: it may hold secrets.
-
-    >>> _why(Unpicklable("Can't pickle Login('me', 'secret'): it's not found as app.login"))
-    "it's not found as app.login"
-    """
-    text = str(error)
-    return text.rpartition(": ")[2] if text.startswith("Can't pickle ") else text
 
 
 def _can_be_packed(argument: object) -> bool:

@@ -6,7 +6,6 @@ another thread. Where no thread can be started they wait until one can, and fail
 
 from __future__ import annotations
 
-import os
 import threading
 from _pickle import loads
 from _queue import SimpleQueue
@@ -14,7 +13,7 @@ from collections import deque
 from time import monotonic
 
 from arrea._model.ending import Raised, Stuck
-from arrea._model.pickled import fetch
+from arrea._model.pickled import opened as read
 from arrea._model.text import type_name
 from arrea._runtime.letters import Opened
 
@@ -128,15 +127,12 @@ class Bench:
             opened = self._waiting.popleft()
             for sealed in opened.sealed:
                 if _is_sealed(sealed):
-                    _throw_away(sealed)
                     _fail(sealed, NO_THREAD)
             self._deliver(opened)
 
     def stop(self) -> None:
         with self._lock:
             self._left = True
-            for sealed in [sealed for opened in self._waiting for sealed in opened.sealed]:
-                _throw_away(sealed)
             self._waiting.clear()
         self._wake.put(None)
 
@@ -167,30 +163,23 @@ class Bench:
         with self._lock:
             if self._left or not _is_sealed(sealed):
                 return
-            pickled, fd = sealed.pickled, sealed.fd
-            sealed.fd = -1  # whoever reads it closes it
-        value, told = _unsealed(pickled, fd)
+            pickled, memory = sealed.pickled, sealed.memory
+        value, told = _unsealed(pickled, memory)
         with self._lock:
             if not self._left:
                 _put(sealed, value, told)
 
 
 def _is_sealed(sealed: Sealed) -> bool:
-    return sealed.pickled is not None or sealed.fd >= 0
+    return sealed.pickled is not None or sealed.memory is not None
 
 
-def _unsealed(pickled: bytes | None, fd: int) -> tuple[object, str]:
+def _unsealed(pickled: bytes | None, memory: memoryview | None) -> tuple[object, str]:
     """The value, and what went wrong."""
     try:
-        return (loads(pickled) if pickled is not None else fetch(fd)), ""
+        return (read(memory) if memory is not None else loads(pickled or b"")), ""
     except BaseException as error:  # noqa: BLE001 - whatever somebody's code raises: it is not ours
         return None, f"{type_name(type(error))} when it was unpickled here"
-
-
-def _throw_away(sealed: Sealed) -> None:
-    fd, sealed.fd = sealed.fd, -1
-    if fd >= 0:
-        os.close(fd)
 
 
 def _put(sealed: Sealed, value: object, told: str) -> None:
@@ -202,11 +191,11 @@ def _put(sealed: Sealed, value: object, told: str) -> None:
         _fail(sealed, told)
     else:
         sealed.ending.open(value)
-    sealed.pickled = None
+    sealed.pickled = sealed.memory = None
 
 
 def _fail(sealed: Sealed, told: str) -> None:
     """An exception is only missing, for its texts are there."""
-    sealed.pickled = None
+    sealed.pickled = sealed.memory = None
     if sealed.ending.problem is None:
         sealed.ending.problem = Stuck(told)

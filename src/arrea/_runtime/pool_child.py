@@ -20,7 +20,7 @@ from time import monotonic
 
 from arrea._model.ending import ACCOUNT, TIMES
 from arrea._model.parcel import Parcel
-from arrea._model.pickled import LARGE_BYTES, Unpicklable, dump, fetch, fetch_again, pack, parcelled
+from arrea._model.pickled import LARGE_BYTES, Unpicklable, dump, fetch, opened, pack, parcelled, take
 from arrea._model.text import type_name
 from arrea._runtime import frames
 from arrea._runtime.frames import Reader, frame
@@ -236,7 +236,7 @@ class Worker:
             function = loads(pickled)
         else:
             self._make_room()
-            function = fetch_again(pickled.fd)
+            function = fetch(pickled.fd)
             self._large.append(number)
         self._functions[number] = function
         return function
@@ -248,7 +248,7 @@ class Worker:
 
     def _arguments(self, flags: int, body: bytes) -> Any:
         if flags & frames.IN_MEMORY:
-            arguments: Any = fetch(self._held.pop(0).fd)
+            arguments: Any = opened(take(self._held.pop(0).fd))
         else:
             arguments = loads(body[PROGRAM_BYTES:]) if len(body) > PROGRAM_BYTES else ()
         if self._pid < 0:  # to unpickle them has forked

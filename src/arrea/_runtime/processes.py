@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 EXITS_WITHIN_MS = 100.0  # from the end of its connection: the kernel closes that first
 LOOK_AGAIN_MS = 10.0
 ROOM = 8  # descriptors: those of one more, and a few for what comes in
-MOST_VALUES = 64  # and for big values that come at once
 LEAVE_WITHIN_S, END_WITHIN_S = 0.5, 1.0
 NEVER = float("inf")
 SEED_LOST = OSError(errno.EAGAIN, "the process that forks worker processes has ended")
@@ -96,10 +95,9 @@ class Processes:
         """Raises `OSError` (EMFILE) if another one took the descriptors by which the values of all come in."""
         if self._all:
             coming = sum(not worker.pid for worker in self._all.values())
-            values = min(len(self._all), MOST_VALUES)
             room: list[int] = []
             try:
-                for _ in range(ROOM + coming + values):
+                for _ in range(ROOM + coming):
                     room.append(os.dup(seed.fd))
             finally:
                 for descriptor in room:

@@ -80,6 +80,8 @@ def _prepare_to_fork() -> None:
     import traceback  # noqa: F401
     import warnings  # noqa: F401
 
+    import arrea._model.mapped  # noqa: F401
+
     gc.collect()
     gc.freeze()
 

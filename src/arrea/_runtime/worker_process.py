@@ -27,7 +27,7 @@ from time import sleep
 
 from arrea._model.ending import ACCOUNT, NO_ACCOUNT, TIMES, Raised, Return, Stuck
 from arrea._model.parcel import Parcel
-from arrea._model.pickled import fetch
+from arrea._model.pickled import opened, take
 from arrea._runtime import frames
 from arrea._runtime.family import Family
 from arrea._runtime.frames import descriptors_in, frame
@@ -49,21 +49,21 @@ NO_DESCRIPTOR = -2  # one came, and there was no number left for it
 READS_PER_TURN, TO_END = 8, 1_000_000
 SETTLE_S = 0.0001
 # Of functions that a process knows. One that forgets them all is sent those that it needs again.
-MOST_PROGRAMS = 256
+MOST_PROGRAMS, MOST_LARGE = 256, 8  # and of these in files in memory
 
 
 class Sealed:
     """The value of a call that ended, or what it raised, before it is unpickled where user's code may run.
 
-    pickled: or, in the file of the descriptor `fd`.
+    pickled: or `memory`, that of a file from which its buffers are used where they lie.
     """
 
-    __slots__ = ("ending", "fd", "pickled")
+    __slots__ = ("ending", "memory", "pickled")
 
-    def __init__(self, ending: Return, pickled: bytes | None, fd: int = -1) -> None:
+    def __init__(self, ending: Return, pickled: bytes | None, memory: memoryview | None = None) -> None:
         self.ending = ending
         self.pickled = pickled
-        self.fd = fd
+        self.memory = memory
 
 
 class Told:
@@ -92,10 +92,10 @@ class WorkerProcess(Family):
     """
 
     __slots__ = (
-        "_backlog", "_connection", "_descriptors", "_generation", "_last", "_memory", "_outputs", "_page",
-        "_programs", "_rest", "_surroundings", "batch_id", "child_end", "closed", "exited_at", "fd", "idle_since",
-        "lane", "number", "own_pid", "page_fd", "pidfd", "ready", "row", "seed", "sent", "signal_wanted", "since",
-        "stalled", "told",
+        "_backlog", "_connection", "_descriptors", "_generation", "_large_programs", "_last", "_memory", "_outputs",
+        "_page", "_programs", "_rest", "_surroundings", "batch_id", "child_end", "closed", "exited_at", "fd",
+        "idle_since", "lane", "number", "own_pid", "page_fd", "pidfd", "ready", "row", "seed", "sent",
+        "signal_wanted", "since", "stalled", "told",
     )  # fmt: skip
 
     def __init__(self, number: int, mark: bytes, row: int, seed: object = None) -> None:
@@ -121,6 +121,7 @@ class WorkerProcess(Family):
         self._descriptors: list[int] = []
         self._generation = self._last = 0
         self._programs: set[int] = set()
+        self._large_programs = 0
         self._surroundings: Surroundings | None = None
         self._outputs: object = None
         self.lane: int | None = None
@@ -205,11 +206,13 @@ class WorkerProcess(Family):
             parts.clear()
 
     def _send_program(self, program: Program, parts: list[bytes]) -> None:
-        if len(self._programs) >= MOST_PROGRAMS:
+        if len(self._programs) >= MOST_PROGRAMS or self._large_programs >= MOST_LARGE:
             self._programs.clear()
+            self._large_programs = 0
             parts.append(frame(frames.FORGET, 0))
         self._programs.add(program.number)
         if isinstance(program.pickled, Parcel):
+            self._large_programs += 1
             self._queue(parts)
             told = frame(frames.PROGRAM, program.number, flags=frames.IN_MEMORY)
             self._backlog.append((told, (program.pickled,)))
@@ -379,7 +382,12 @@ class WorkerProcess(Family):
         if flags & frames.IN_MEMORY and fd == NO_DESCRIPTOR:
             ending.problem = Stuck("this program had no descriptor left to take it (EMFILE)")
             return
-        sealed = _sealed(ending, flags, memoryview(body)[TIMES.size + ACCOUNT.size :], fd)
+        try:
+            memory = take(fd) if fd >= 0 else None
+        except OSError as error:
+            ending.problem = Stuck(f"this program had no room to take it ({error})")
+            return
+        sealed = _sealed(ending, flags, memoryview(body)[TIMES.size + ACCOUNT.size :], memory)
         if sealed is not None:
             told.sealed.append(sealed)
 
@@ -403,18 +411,18 @@ class WorkerProcess(Family):
         self._descriptors.clear()
 
 
-def _sealed(ending: Return, flags: int, rest: memoryview, fd: int) -> Sealed | None:
+def _sealed(ending: Return, flags: int, rest: memoryview, memory: memoryview | None) -> Sealed | None:
     """With its warnings, and with what went wrong; what is left to be unpickled."""
     if flags & frames.WARNED:
         (size,) = frames.SIZE.unpack_from(rest)
         ending.warnings = tuple(loads(rest[frames.SIZE.size : frames.SIZE.size + size]))
         rest = rest[frames.SIZE.size + size :]
-    if flags & frames.PLAIN and fd < 0:
+    if flags & frames.PLAIN and memory is None:
         ending.pickled = bytes(rest)
         return None
     if not flags & (frames.STUCK | frames.FAILED):
-        return Sealed(ending, None if fd >= 0 else bytes(rest), fd)
-    told: Any = loads(rest) if fd < 0 else fetch(fd)
+        return Sealed(ending, bytes(rest) if memory is None else None, memory)
+    told: Any = loads(rest) if memory is None else opened(memory)
     if flags & frames.STUCK:
         ending.problem = Stuck(told)
         return None
