@@ -166,24 +166,24 @@ class Batch:
         """Results as they finish, those that came before included."""
         seen = 0
         while self._await(seen, None):
-            outcome = self._inbox.at(seen)
+            outcome = self._inbox.arrived[seen]
             seen += 1
-            if outcome is not None:
-                yield self.result_of(outcome)
+            yield self.result_of(outcome)
         self._raise_problems()
 
     def result_of(self, outcome: Outcome) -> Result:
         """As callers get it."""
         return Result(self.id, outcome, self._epoch_ms)
 
-    def _take(self, seen: int) -> Outcome | None:
-        """The outcome after the first `seen`, kept no longer; None when there are no more."""
-        if not self._await(seen, None):
-            self._raise_problems()
-            return None
-        [outcome] = self._inbox.take(1)
-        self.took()
-        return outcome
+    def _take(self) -> Outcome | None:
+        """The next outcome, kept no longer; None when there are no more."""
+        while self._await(self._inbox.taken, None):
+            outcome = self._inbox.take()
+            if outcome is not None:  # else another thread was quicker
+                self.took()
+                return outcome
+        self._raise_problems()
+        return None
 
     def took(self) -> None:
         """One more was taken by whoever reads: a source that was held back for that goes on."""
@@ -193,12 +193,14 @@ class Batch:
             if behind == self.ahead or (self._feed.large and behind == 2 * self._plan.workers):
                 self._inbox.flush()
 
-    def _take_all(self, seen: int) -> list[Outcome]:
-        """All outcomes after the first `seen`, kept no longer; none when there are no more."""
-        if not self._await(seen, None):
-            self._raise_problems()
-            return []
-        return self._inbox.take(self.arrived)
+    def _take_all(self) -> list[Outcome]:
+        """All outcomes that are there, at least one, kept no longer; none when there are no more."""
+        while self._await(self._inbox.taken, None):
+            outcomes = self._inbox.take_all()
+            if outcomes:  # else they were taken before they were counted
+                return outcomes
+        self._raise_problems()
+        return []
 
     def _end(self) -> None:
         """Cancels the batch and waits until nothing of it is left: `kill_grace` and a second at most.
@@ -381,7 +383,6 @@ class Stream:
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
-        self._seen = 0
         self.batch_id = batch.id
         batch.ahead = batch.window
 
@@ -402,19 +403,18 @@ class Stream:
     def __next__(self) -> Result:
         self._batch._check_ours()
         try:
-            outcome = self._batch._take(self._seen)
+            outcome = self._batch._take()
         except BaseException:
             self._batch._end()
             raise
         if outcome is None:
             raise StopIteration
-        self._seen += 1
         return self._batch.result_of(outcome)
 
     @property
     def ready(self) -> int:
         """How many results can be had without waiting."""
-        return self._batch.arrived - self._seen
+        return len(self._batch._inbox.arrived)
 
     def close(self) -> None:
         """Cancels what is left of the batch and waits until nothing of it runs."""

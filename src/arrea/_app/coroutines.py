@@ -260,7 +260,7 @@ class AsyncStream:
         if batch.arrived <= self._seen:
             await self._hold.until_over()
             self._hold.release()
-        outcome = batch._take(self._seen)
+        outcome = batch._take()
         self._seen += outcome is not None
         return None if outcome is None else batch.result_of(outcome)
 
@@ -302,9 +302,7 @@ async def results(batch: Batch) -> AsyncIterator[Result]:
                 batch._account_for_the_late()
             if batch.arrived <= seen:
                 break
-            outcome = batch._inbox.at(seen)
-            if outcome is not None:
-                yield batch.result_of(outcome)
+            yield batch.result_of(batch._inbox.arrived[seen])
     batch._raise_problems()
 
 

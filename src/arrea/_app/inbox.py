@@ -13,7 +13,7 @@ from arrea._model.text import describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from arrea._model.call import Work
     from arrea._model.step import Close
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
 class Inbox:
     """What the reactor told of a batch: the port that `Reactor.submit` takes.
 
-    arrived: outcomes in the order in which they came, but for the first `dropped`: a `Stream` took those, and keeps
-    nothing.
+    count: how many outcomes came. arrived: they, in that order, but for those that were taken.
     bell: rings after each turn that told something. close, failure: how it ended; one of them is set when it is `over`.
     ending: its end is about to be told. watchers: are called after each such turn.
     """
 
     __slots__ = (
-        "_used", "_wanted", "arrived", "batch_id", "bell", "close", "dropped", "ending", "failure", "over",
+        "_used", "_wanted", "arrived", "batch_id", "bell", "close", "count", "ending", "failure", "over",
         "watchers",
     )  # fmt: skip
 
@@ -38,7 +37,7 @@ class Inbox:
         self.batch_id = batch_id
         self.bell = Bell()
         self.arrived: list[Outcome] = []
-        self.dropped = 0
+        self.count = 0
         self._wanted = 0  # counted by the reactor alone
         self._used = 0  # and this by whoever feeds
         self.ending = False
@@ -49,8 +48,9 @@ class Inbox:
 
     # ── on the reactor's thread ───────────────────────────────────────────────────────────────────
 
-    def resolved(self, outcomes: Iterable[Outcome]) -> None:
+    def resolved(self, outcomes: Sequence[Outcome]) -> None:
         self.arrived += outcomes
+        self.count += len(outcomes)
 
     def abandoned(self, tasks: Iterable[tuple[int, Work]], reason: str) -> None:
         self.resolved([_never_started(index, command, reason) for index, command in tasks])
@@ -75,25 +75,26 @@ class Inbox:
     # ── on callers' threads ───────────────────────────────────────────────────────────────────────
 
     @property
-    def count(self) -> int:
-        """How many came."""
-        return self.dropped + len(self.arrived)
+    def taken(self) -> int:
+        """How many were taken, or fewer while some come."""
+        return self.count - len(self.arrived)
 
-    def at(self, place: int) -> Outcome | None:
-        """The outcome that came as that one; None if it was taken."""
-        place -= self.dropped
-        return self.arrived[place] if place >= 0 else None
+    def take(self) -> Outcome | None:
+        """The first one, which nobody else gets; None if somebody else was quicker."""
+        try:
+            return self.arrived.pop(0)
+        except IndexError:
+            return None
 
-    def take(self, most: int) -> list[Outcome]:
-        """The first ones, which nobody else gets."""
-        taken = self.arrived[:most]
-        self.dropped += len(taken)  # first this: who counts in between waits for none that came
-        del self.arrived[: len(taken)]
+    def take_all(self) -> list[Outcome]:
+        """All that are there; for a single reader."""
+        taken = self.arrived[:]
+        del self.arrived[: len(taken)]  # more may have come meanwhile
         return taken
 
     def add_late(self, tasks: Iterable[tuple[int, Work]], reason: str) -> None:
         """After the end: tasks that the reactor never came to know."""
-        self.arrived += [_never_started(index, command, reason) for index, command in tasks]
+        Inbox.resolved(self, [_never_started(index, command, reason) for index, command in tasks])
 
     @property
     def room(self) -> int:
@@ -120,7 +121,7 @@ class Relay(Inbox):
         self._outflow = outflow
         self._ends = False
 
-    def resolved(self, outcomes: Iterable[Outcome]) -> None:
+    def resolved(self, outcomes: Sequence[Outcome]) -> None:
         self._outflow.after(super().resolved, outcomes)
 
     def closed(self, close: Close) -> None:

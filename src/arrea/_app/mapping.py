@@ -61,11 +61,10 @@ class Map(Stream):
         if self._over:
             raise StopIteration
         self._batch.taken = self._turn  # nobody else looks at that: it is here that the source is pulled
-        outcomes = self._batch._take_all(self._seen)
+        outcomes = self._batch._take_all()
         if not outcomes:
             self._over = True
             raise self._batch.broken_off or StopIteration
-        self._seen += len(outcomes)
         values = self._values
         for outcome in outcomes:
             ending = outcome.ending
