@@ -155,7 +155,7 @@ def test_while_nobody_reads_the_output() -> None:
 
 
 def test_while_the_next_line_of_standard_input_is_waited_for() -> None:
-    with started("run", "-f", "-", stdin=subprocess.PIPE) as running:
+    with started("run", "-p1", "-f", "-", stdin=subprocess.PIPE) as running:
         assert running.process.stdin
         running.process.stdin.write(b"echo a\nexec sleep 71\n")
         running.process.stdin.flush()
