@@ -312,11 +312,11 @@ def no_openers(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 def test_values_wait_for_a_thread(engine: Engine, no_openers: threading.Event) -> None:
-    batch = engine.submit([partial(datetime.date, 2020, 1, day) for day in (1, 2)])
-    assert engine.execute(lambda: 7).data == 7  # in the third process
+    batch = engine.submit([partial(datetime.date, 2020, 1, 1)])
+    assert engine.execute(lambda: 7).data == 7  # in the other process
     time.sleep(0.3)
     no_openers.set()
-    assert batch.wait().data == [datetime.date(2020, 1, day) for day in (1, 2)]
+    assert batch.wait().data == [datetime.date(2020, 1, 1)]
 
 
 def test_values_that_get_no_thread_fail(
