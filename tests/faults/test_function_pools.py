@@ -4,6 +4,8 @@ import os
 import random
 import resource
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -126,3 +128,29 @@ say([pid for pid in pids if os.path.exists("/proc/" + str(pid))])
         within=30,
     )
     assert ended.out == ["4 True", "[]"]
+
+
+def test_a_function_that_prints_a_gigabyte(mark: str) -> None:
+    """It goes past the host, straight to its stdout: none of it is lost, none of it is in the host's memory."""
+    program = """
+import arrea, resource, sys
+def prints():
+    for _ in range(1024):
+        print("x" * ((1 << 20) - 1))
+    return "printed"
+said = arrea.run([prints, lambda: "another"], workers=2, timeout="60s").data
+assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 200_000
+print(said, file=sys.stderr)
+"""
+    count = 0
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "ARREA_CHAOS": mark},
+    ) as host:
+        assert host.stdout and host.stderr
+        while data := host.stdout.read(1 << 20):
+            count += len(data)
+        assert host.stderr.read() == b"['printed', 'another']\n"
+    assert (host.returncode, count) == (0, 1 << 30)
