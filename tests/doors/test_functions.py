@@ -574,6 +574,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str, str]] = {
     "an unknown isolation": (lambda: Task(call, isolation="proces"), "invalid_option", "'process'"),
     "isolation None": (lambda: Task(call, isolation=None), "invalid_option", "isolation"),
     "an unknown option": (lambda: Task(call, timeuot=1), "invalid_option", "did you mean 'timeout'?"),
+    "a keyword argument": (lambda: Task(call, reverse=True), "invalid_option", "functools.partial"),
     "an option of the batch": (lambda: Task(call, workers=1), "invalid_option", "workers"),
     "a wrong timeout": (lambda: Task(call, timeout=0), "invalid_option", "timeout"),
     "a wrong label": (lambda: Task(call, label=[]), "invalid_option", "label must be hashable"),

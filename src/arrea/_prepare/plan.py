@@ -135,11 +135,20 @@ class Preparer:
             raise InvalidBatch(errors)
         return commands
 
+    def _check_names(self, task: Task) -> None:
+        try:
+            known(task.options, TASK_OPTIONS)
+        except InvalidOption as error:
+            if callable(task.command):
+                told = f"{error}; keyword arguments of the function go into functools.partial(function, name=...)"
+                raise InvalidOption(error.option, told) from None
+            raise
+
     def _from_task(self, task: Task) -> Work:
         if not task.options:
             return self._work(task.command, task.args, self._options, self._label)
         merged = {**self._given, **task.options}
-        known(task.options, TASK_OPTIONS)
+        self._check_names(task)
         label = check_label(merged.get("label"))
         if task.options.keys() == {"label"}:
             return self._work(task.command, task.args, self._options, label)
