@@ -33,7 +33,23 @@ if TYPE_CHECKING:
         def ru_maxrss(self) -> int: ...
 
 
-class Ending:
+class Waited:
+    """What a wait status says, None if it is lost. Source for the bits: wait(2), as glibc defines them."""
+
+    __slots__ = ()
+    status: int | None
+
+    @property
+    def signal(self) -> int | None:
+        """The number of the signal that ended it."""
+        return None if self.status is None else (self.status & 0x7F) or None
+
+    @property
+    def exit_code(self) -> int | None:
+        return None if self.status is None or self.status & 0x7F else self.status >> 8 & 0xFF
+
+
+class Ending(Waited):
     """How one process ended, as the runtime saw it.
 
     status: the wait status, None if it is lost. stdout, stderr: None where nothing came.
@@ -69,15 +85,6 @@ class Ending:
         self.host_peak_kib = host_peak_kib
         self.warnings = warnings
         self.forgotten = forgotten
-
-    @property
-    def signal(self) -> int | None:
-        """The number of the signal that ended it. Source for the bits: wait(2), as glibc defines them."""
-        return None if self.status is None else (self.status & 0x7F) or None
-
-    @property
-    def exit_code(self) -> int | None:
-        return None if self.status is None or self.status & 0x7F else self.status >> 8 & 0xFF
 
 
 class Raised:
@@ -189,7 +196,7 @@ class Return:
         return struct_rusage(ACCOUNT.unpack(self.account))
 
 
-class Crash:
+class Crash(Waited):
     """How a call ended whose process died under it, or was killed.
 
     status: the wait status, None if it is lost. told: what is known besides.
@@ -208,14 +215,6 @@ class Crash:
         self.duration_ms = duration_ms
         self.told = told
         self.forgotten = forgotten
-
-    @property
-    def signal(self) -> int | None:
-        return None if self.status is None else (self.status & 0x7F) or None
-
-    @property
-    def exit_code(self) -> int | None:
-        return None if self.status is None or self.status & 0x7F else self.status >> 8 & 0xFF
 
 
 AnyEnding = Ending | Return | Crash
