@@ -36,7 +36,7 @@ def marked_survivors(mark: str) -> list[str]:
 
     A zombie has lost both: it is listed when this process or a marked one is its parent, or
     when its name holds the mark, and its line ends in "(zombie)". This process is never listed, nor the
-    guardian of an engine that is still open: for some milliseconds its starter is a zombie.
+    guardian and the seed of an engine that is still open: for some milliseconds their starters are zombies.
     """
     marked: dict[int, str] = {}
     zombies: list[tuple[int, int, str]] = []
@@ -45,7 +45,7 @@ def marked_survivors(mark: str) -> list[str]:
         if stat is None or pid == os.getpid():
             continue
         name, state, parent, _ = stat
-        if state in "ZX" and name != "arrea-guardian":
+        if state in "ZX" and name not in ("arrea-guardian", "arrea-seed"):
             zombies.append((pid, parent, name))
         elif state not in "ZX" and _carries(pid, mark):
             marked[pid] = f"{pid} {command_line(pid)}"

@@ -41,12 +41,12 @@ def seed() -> NoReturn:
     What the host started forks once more and ends: a host that calls `os.wait()` until it has no child would wait for
     a seed that stays one.
     """
+    _name(b"arrea-seed")
     if os.fork():
         os._exit(0)
     os.setsid()
     control = socket(fileno=CONTROL)
     control.send(REPORT.pack(STARTED, os.getpid(), 0, 0))
-    _name(b"arrea-seed")
     _prepare_to_fork()
     while True:
         try:
