@@ -120,8 +120,10 @@ class Stuck:
 
 
 TIMES = Struct("<dd")  # began, ended: milliseconds of the monotonic clock
-ACCOUNT = Struct("<dd14q")  # getrusage(2) over the call, in the order of `resource.struct_rusage`
-NO_ACCOUNT = bytes(ACCOUNT.size)
+ACCOUNT = Struct("<dd14q")  # getrusage(2), in the order of `resource.struct_rusage`
+ACCOUNT_BYTES = 2 * ACCOUNT.size  # of a call: before it, and after it
+NO_ACCOUNT = bytes(ACCOUNT_BYTES)
+MAX_RSS = 2  # its place, and the only figure that is no difference
 
 
 def _import_loads(pickled: bytes) -> object:
@@ -141,7 +143,7 @@ class Return:
 
     began, ended: engine time. pid: of its process. problem: why it has no value; None if it has one.
     pickled: the value, which is unpickled when somebody looks: only such that runs nobody's code; None for another.
-    account: `ACCOUNT` of the call, None where nobody knows it.
+    account: `ACCOUNT` before the call, and after it; None where nobody knows it.
     """
 
     __slots__ = ("_value", "account", "began", "ended", "pickled", "pid", "problem", "warnings")
@@ -193,7 +195,10 @@ class Return:
             return None
         from resource import struct_rusage
 
-        return struct_rusage(ACCOUNT.unpack(self.account))
+        before, after = ACCOUNT.iter_unpack(self.account)
+        figures = [late - early for early, late in zip(before, after, strict=True)]
+        figures[MAX_RSS] = after[MAX_RSS]
+        return struct_rusage(figures)
 
 
 class Crash(Waited):

@@ -16,7 +16,7 @@ from __future__ import annotations
 from _socket import SCM_RIGHTS, SOL_SOCKET
 from struct import Struct
 
-VERSION = 1
+VERSION = 2
 HEADER = Struct("<BBHIQI")  # version, kind, flags, bytes of the body, number, generation
 
 # Kinds. To the process:
@@ -26,7 +26,7 @@ CALL = 3  # a function's number and its arguments
 FORGET = 4  # all functions
 # And from it:
 READY = 16
-RESULT = 17  # began, ended, account, and the value or what was raised
+RESULT = 17  # began, ended, perhaps the account before and after, and the value or what was raised
 SKIPPED = 18  # a call that was taken back just before it began
 
 # Flags.

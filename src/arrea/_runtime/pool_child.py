@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from _pickle import dumps, loads
 from _socket import SCM_RIGHTS, SOL_SOCKET, socket
-from operator import sub
 from os import getpid
 from resource import RUSAGE_SELF, getrusage
 from struct import Struct
@@ -37,7 +36,7 @@ result_header = frames.RESULT_HEADER.pack
 # To ask for the account takes as long as a short call: nothing is counted for those, and the others begin with a
 # figure that is hardly older than that.
 SHORT_S, FRESH_S = 0.0001, 0.0002
-MAX_RSS = 2  # its place in the account, and the only figure that is no difference
+PLAIN_ACCOUNTED = frames.PLAIN | frames.ACCOUNTED
 NONE = dumps(None, 5)
 ATOMS = frozenset((int, float, bool, str))
 # Opcodes of protocol 5 without which a pickle runs nobody's code: STACK_GLOBAL, and the extension codes.
@@ -65,7 +64,7 @@ class Worker:
         self._halted = -1  # the generation in which a call failed: what was sent behind it doesn't begin
         self._skipping = -1
         self._warnings = FirstWarnings()
-        self._measured_at, self._measured = monotonic(), getrusage(RUSAGE_SELF)
+        self._measured_at, self._measured = monotonic(), ACCOUNT.pack(*getrusage(RUSAGE_SELF))
 
     def run(self) -> None:
         """Until the host closes the connection."""
@@ -150,7 +149,7 @@ class Worker:
             return
         began = monotonic()
         if began - self._measured_at > FRESH_S:
-            self._measured_at, self._measured = began, getrusage(RUSAGE_SELF)
+            self._measured_at, self._measured = began, ACCOUNT.pack(*getrusage(RUSAGE_SELF))
         value: Any = None
         problem: BaseException | None = None
         try:
@@ -167,19 +166,21 @@ class Worker:
         ended = monotonic()
         if getpid() != self._pid:  # a fork in the function, in what pickled its value, or at the end of that
             self._end_if_copy()
-        if out == frames.PLAIN and ended - began < SHORT_S and not self._warnings:
-            length = TIMES.size + len(packed)
+        account = self._account(ended) if ended - began >= SHORT_S else b""
+        if account:
+            out |= frames.ACCOUNTED
+        if out | frames.ACCOUNTED == PLAIN_ACCOUNTED and packed.__class__ is bytes and not self._warnings:
+            length = TIMES.size + len(account) + len(packed)
             header = result_header(
                 frames.VERSION, frames.RESULT, out, length, number, generation, 1000.0 * began, 1000.0 * ended
             )
-            self._connection.sendall(header + packed)
+            self._connection.sendall(header + account + packed)
         else:
-            self._reply(number, generation, out, TIMES.pack(1000.0 * began, 1000.0 * ended), packed)
+            head = TIMES.pack(1000.0 * began, 1000.0 * ended) + account
+            self._reply(number, generation, out, head, packed)
 
     def _reply(self, number: int, generation: int, flags: int, head: bytes, packed: bytes | Parcel) -> None:
         """With all that a call may have besides a plain value."""
-        head += self._account()
-        flags |= frames.ACCOUNTED
         if self._warnings:
             flags |= frames.WARNED
             head += self._told_warnings()
@@ -192,13 +193,11 @@ class Worker:
         sent = self._connection.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, Struct("i").pack(packed.fd))])
         self._send(data[sent:])
 
-    def _account(self) -> bytes:
-        """What the kernel counted since the last time: that is this call, and short ones right before it."""
-        before, after = self._measured, getrusage(RUSAGE_SELF)
-        self._measured_at, self._measured = monotonic(), after
-        account = [*map(sub, after, before)]
-        account[MAX_RSS] = after.ru_maxrss
-        return ACCOUNT.pack(*account)
+    def _account(self, ended: float) -> bytes:
+        """What the kernel counted before the call, and after it; short calls right before it are counted with it."""
+        before, self._measured = self._measured, ACCOUNT.pack(*getrusage(RUSAGE_SELF))
+        self._measured_at = ended
+        return before + self._measured
 
     def _skip(self, flags: int, number: int, generation: int) -> None:
         """It was taken back. The first of a row is told, for nobody can know whether that one began."""

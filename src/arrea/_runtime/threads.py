@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from _queue import SimpleQueue
-from operator import sub
 from resource import getrusage
 
 from arrea._model.ending import ACCOUNT, Raised, Return
@@ -108,9 +107,7 @@ def perform(call: Call, clock: Callable[[], float]) -> Return:
     except BaseException as error:  # noqa: BLE001 - SystemExit too ends the call, not the thread
         problem = Raised(error, *describe(error))
     ended, after = clock(), getrusage(RUSAGE_THREAD)
-    account = ACCOUNT.pack(
-        *map(sub, after[:2], before[:2]), after.ru_maxrss, *map(sub, after[3:], before[3:])
-    )
+    account = ACCOUNT.pack(*before) + ACCOUNT.pack(*after)
     return Return(began, ended, 0, None, value, problem, tuple(warnings), account)
 
 

@@ -25,7 +25,7 @@ from mmap import mmap
 from struct import pack
 from time import sleep
 
-from arrea._model.ending import ACCOUNT, NO_ACCOUNT, TIMES, Raised, Return, Stuck
+from arrea._model.ending import ACCOUNT_BYTES, NO_ACCOUNT, TIMES, Raised, Return, Stuck
 from arrea._model.parcel import Parcel
 from arrea._model.pickled import opened, take
 from arrea._runtime import frames
@@ -375,8 +375,11 @@ class WorkerProcess(Family):
     def _ended(self, flags: int, body: bytes, fd: int, offset_ms: float, told: Told) -> None:
         told.last = last = self.sent.popleft()
         began, ended = TIMES.unpack_from(body)
-        ending = Return(began - offset_ms, ended - offset_ms, self.pid, None)
-        ending.account = body[TIMES.size : TIMES.size + ACCOUNT.size]
+        ending = Return(began - offset_ms, ended - offset_ms, self.pid, None, account=NO_ACCOUNT)
+        at = TIMES.size
+        if flags & frames.ACCOUNTED:
+            at += ACCOUNT_BYTES
+            ending.account = body[TIMES.size : at]
         told.attempts.append(last[1])
         told.returns.append(ending)
         if flags & frames.IN_MEMORY and fd == NO_DESCRIPTOR:
@@ -387,7 +390,7 @@ class WorkerProcess(Family):
         except OSError as error:
             ending.problem = Stuck(f"this program had no room to take it ({error})")
             return
-        sealed = _sealed(ending, flags, memoryview(body)[TIMES.size + ACCOUNT.size :], memory)
+        sealed = _sealed(ending, flags, memoryview(body)[at:], memory)
         if sealed is not None:
             told.sealed.append(sealed)
 
