@@ -333,8 +333,37 @@ def test_modules_of_the_working_directory_are_not_imported_by_accident(mark: str
     assert run_program(mark, script, cwd=tmp_path / "traps") == SAID
 
 
-def test_a_module_that_cannot_be_imported_in_the_process(mark: str, tmp_path: Path) -> None:
-    """It exists in the host alone: what refers to it fails by name, and nobody hangs."""
+def test_a_module_that_no_import_finds(mark: str, tmp_path: Path) -> None:
+    """It was loaded from its file: what is of it is sent whole, and comes back as what it is here."""
+    file = script_in(tmp_path, BESIDE, "elsewhere.py")
+    script = f"""
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("beside", {str(file)!r})
+sys.modules["beside"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["beside"])
+{USES_WHAT_IS_BESIDE}
+from beside import Parcel, double
+print(arrea.execute(lambda: double(Parcel(3)).weight).data)
+"""
+    assert run_program(mark, "-c", script) == ["True 8", "True beside.Lost", "2", "6"]
+
+
+def test_a_module_that_hides_another_one(mark: str, tmp_path: Path) -> None:
+    """An import in the worker process would find the other one."""
+    script_in(tmp_path, "def double(parcel): return 'the wrong one'", "beside.py")
+    (tmp_path / "hidden").mkdir()
+    file = script_in(tmp_path / "hidden", BESIDE, "beside.py")
+    script = f"""
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("beside", {str(file)!r})
+sys.modules["beside"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["beside"])
+{USES_WHAT_IS_BESIDE}
+"""
+    assert run_program(mark, "-c", script, cwd=tmp_path) == ["True 8", "True beside.Lost", "2"]
+
+
+def test_a_module_that_was_made_by_hand(mark: str) -> None:
     ended = run_host(
         mark,
         """
@@ -342,14 +371,25 @@ import types
 ghost = types.ModuleType("ghost")
 exec("def walk(): return 1", ghost.__dict__)
 sys.modules["ghost"] = ghost
-began = time.monotonic()
-result = arrea.execute(ghost.walk)
-say(result.data == 1 or result.error.code in ("not_picklable", "exception"), time.monotonic() - began < 5)
-say(result.success or "ghost" in str(result.error))
-say(arrea.execute(lambda: "goes on").data)
+say(arrea.execute(ghost.walk).data, arrea.execute(lambda: ghost.walk() + 1).data)
 """,
     )
-    assert ended.out == ["True True", "True", "goes on"]
+    assert ended.out == ["1 2"]
+
+
+def test_functions_of_a_test_module_that_pytest_loaded_by_its_path(mark: str, tmp_path: Path) -> None:
+    script_in(
+        tmp_path,
+        """
+import arrea
+def double(number): return 2 * number
+def test_it(): assert list(arrea.map(double, [1, 2])) == [2, 4]
+""",
+        "test_by_path.py",
+    )
+    options = ("-m", "pytest", "-q", "--import-mode=importlib", "-p", "no:cacheprovider")
+    told = run_program(mark, *options, "test_by_path.py", cwd=tmp_path)
+    assert told[-1].startswith("1 passed")
 
 
 # ── however a program ends ────────────────────────────────────────────────────────────────────────

@@ -3,11 +3,13 @@
 Each test has one process, so that all calls come to the same one while it lives.
 """
 
+import errno
 import gc
 import os
 import resource
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -266,6 +268,28 @@ def test_warnings_are_bounded(engine: Engine) -> None:
     first, more = engine.execute(long, policy=WARNED).warnings
     assert (len(first), more) == (65_536, "and 1 more warnings")
     assert engine.execute(lambda: arrea.warn("again"), policy=WARNED).warnings == ("again",)
+    for result in engine.run([Task(many, isolation="thread"), many_async], policy=WARNED):
+        assert result.warnings == told
+
+
+async def many_async() -> None:
+    for number in range(5000):
+        arrea.warn(str(number))
+
+
+def test_a_large_value_where_there_is_no_memory_file(engine: Engine) -> None:
+    """It comes in pieces, and to put them together takes no longer for each of them the more there are."""
+
+    def large() -> bytes:
+        def refused(*_: object) -> int:
+            raise OSError(errno.ENOSYS, "no memory files here")
+
+        os.memfd_create = refused  # type: ignore[assignment]
+        return bytes(range(256)) * 400_000
+
+    began = time.monotonic()
+    assert engine.execute(large).unwrap() == bytes(range(256)) * 400_000
+    assert time.monotonic() - began < 5  # it was 30
 
 
 # ── by value ──────────────────────────────────────────────────────────────────────────────────────

@@ -24,6 +24,7 @@ import pytest
 
 import arrea
 from arrea import Engine, Result, Task
+from arrea._runtime import seed
 from tests.faults.conftest import GRACE_MS
 from tests.support import marked_survivors, process_stat, wait_until
 
@@ -185,6 +186,33 @@ def test_the_parent_of_the_processes_is_killed(engine: Engine) -> None:
     assert time.monotonic() - began < WITHIN_S
     engine.close()
     assert wait_until(lambda: not any(map(lives, pids)), 2.0)
+
+
+def test_the_parent_of_the_processes_is_stopped(engine: Engine, tmp_path: Path) -> None:
+    """It is made to go on, and nothing that runs is lost by that."""
+    parent = engine.execute(os.getppid).unwrap()
+    slow = engine.submit([lambda: (time.sleep(3), "done")[1]])
+    os.kill(parent, signal.SIGSTOP)
+    began = time.monotonic()
+    failure(engine.execute(lambda: os._exit(3)), "worker_crashed")
+    check_pool(engine)
+    assert time.monotonic() - began < WITHIN_S
+    assert slow.wait().unwrap() == ["done"]
+    assert engine.execute(os.getppid).unwrap() == parent
+
+
+def test_the_parent_of_the_processes_does_not_answer(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it go on when it is told to: another one takes its place."""
+    monkeypatch.setattr(seed, "LOST_S", 1.2)
+    monkeypatch.setattr(seed, "SIGCONT", 0)
+    parent = engine.execute(os.getppid).unwrap()
+    os.kill(parent, signal.SIGSTOP)
+    began = time.monotonic()
+    failure(engine.execute(lambda: os._exit(3)), "worker_crashed")
+    check_pool(engine)
+    assert time.monotonic() - began < WITHIN_S
+    assert wait_until(lambda: not lives(parent))
+    assert engine.execute(os.getppid).unwrap() != parent
 
 
 def test_memory_that_is_limited(engine: Engine) -> None:

@@ -4,6 +4,30 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
+MOST_WARNINGS, MOST_TEXT = 1000, 64 * 1024  # of a call; and characters in all
+
+
+class FirstWarnings(list[str]):
+    """Of a call; and how many more there were. What it warns a million times fills no memory."""
+
+    _room, _more = MOST_TEXT, 0  # of each that hasn't warned yet
+
+    def append(self, text: str) -> None:
+        """It may be of a class of the user's: what is kept is a plain one."""
+        if self._room > 0 and len(self) < MOST_WARNINGS:
+            kept = str.__str__(text)[: self._room]
+            self._room -= len(kept)
+            super().append(kept)
+        else:
+            self._more += 1
+
+    def take(self) -> tuple[str, ...]:
+        """All of them; it is empty then."""
+        told = (*self, f"and {self._more:,} more warnings") if self._more else tuple(self)
+        self.clear()
+        self._room, self._more = MOST_TEXT, 0
+        return told
+
 
 class Collected:
     """Of one call. depth: how many calls it is within, itself included, in this process; 0 in one of the pool."""
@@ -12,7 +36,7 @@ class Collected:
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
-        self.warnings: list[str] = []
+        self.warnings = FirstWarnings()
 
 
 # Of the call that runs in this context; None outside of all.

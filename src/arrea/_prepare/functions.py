@@ -16,6 +16,7 @@ from arrea._model.parcel import Parcel
 from arrea._model.pickled import LARGE_BYTES, PROTOCOL, Unpicklable, pack
 from arrea._model.task import COROUTINE, PROCESS
 from arrea._model.text import type_name
+from arrea._prepare.importing import see_to_modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def _text_at(value: object, name: str) -> str | None:
 
 def _program(function: object, text: str) -> Program:
     """The same function, unchanged, has the same number: worker processes that know it aren't sent it again."""
+    see_to_modules(function)
     try:
         pickled = pack(function)
     except Unpicklable as error:

@@ -193,7 +193,7 @@ class Stage:
         self._tasks.pop(lane, None)
         if self._lanes.get(lane) == attempt:
             del self._lanes[lane]
-            ending = Return(began, clock(), 0, None, value, problem, tuple(warnings))
+            ending = Return(began, clock(), 0, None, value, problem, warnings.take())
             self._tell_soon(Returned(lane, (attempt,), (ending,)))
 
     def _tell_soon(self, returned: Input) -> None:

@@ -21,6 +21,7 @@ from arrea._model.ending import ACCOUNT, TIMES
 from arrea._model.parcel import Parcel
 from arrea._model.pickled import LARGE_BYTES, Unpicklable, dump, fetch, opened, pack, parcelled, take
 from arrea._model.text import type_name
+from arrea._model.warned import Collected, FirstWarnings, collected
 from arrea._runtime import frames
 from arrea._runtime.frames import Reader, frame
 from arrea._runtime.held import Held, are_there, received
@@ -43,7 +44,6 @@ ATOMS = frozenset((int, float, bool, str))
 OPENING = (b"\x93", b"\x82", b"\x83", b"\x84")
 # Functions that came in a file, and so are large: so many are kept unpickled.
 MOST_LARGE = 4
-MOST_WARNINGS, MOST_TEXT = 1000, 64 * 1024  # of a call; and characters in all
 ROBBED = 71  # exit code
 
 
@@ -63,13 +63,12 @@ class Worker:
         self._held: list[Held] = []
         self._halted = -1  # the generation in which a call failed: what was sent behind it doesn't begin
         self._skipping = -1
-        self._warnings = FirstWarnings()
+        self._warnings = self._collect_warnings()
         self._measured_at, self._measured = monotonic(), ACCOUNT.pack(*getrusage(RUSAGE_SELF))
 
     def run(self) -> None:
         """Until the host closes the connection."""
         os.register_at_fork(after_in_child=self._be_copy)
-        self._collect_warnings()
         self._send(frame(frames.READY, self._pid, frames.NO_BODY))
         receive = self._connection.recvmsg
         while True:
@@ -122,19 +121,18 @@ class Worker:
             self._end_robbed()
         self._surroundings.change(loads(body), [held.fd for held in outputs])
 
-    def _collect_warnings(self) -> None:
+    def _collect_warnings(self) -> FirstWarnings:
+        """From now on, those of whatever call runs."""
         import warnings
-
-        from arrea._model.warned import Collected, collected
 
         around = Collected(0)
         collected.set(around)
-        around.warnings = self._warnings
 
         def showwarning(message: Any, category: type, *_: Any) -> None:
-            self._warnings.append(f"{category.__name__}: {message}")
+            around.warnings.append(f"{category.__name__}: {message}")
 
         warnings.showwarning = showwarning  # type: ignore[assignment]
+        return around.warnings
 
     # ── a call ────────────────────────────────────────────────────────────────────────────────────
 
@@ -297,30 +295,6 @@ class Worker:
         told = dumps(self._warnings.take(), 5)
         warnings.simplefilter("default", append=True)  # the same place may warn again, in another call
         return frames.SIZE.pack(len(told)) + told
-
-
-class FirstWarnings(list[str]):
-    """Of a call; and how many more there were. What it warns a million times fills no memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._room, self._more = MOST_TEXT, 0
-
-    def append(self, text: str) -> None:
-        """It may be of a class of the user's: what is kept is a plain one."""
-        if self._room > 0 and len(self) < MOST_WARNINGS:
-            kept = str.__str__(text)[: self._room]
-            self._room -= len(kept)
-            super().append(kept)
-        else:
-            self._more += 1
-
-    def take(self) -> list[str]:
-        """All of them; it is empty then."""
-        told = [*self, f"and {self._more:,} more warnings"] if self._more else [*self]
-        self.clear()
-        self._room, self._more = MOST_TEXT, 0
-        return told
 
 
 def _pickled_error(error: BaseException) -> bytes | None:

@@ -12,7 +12,7 @@ import select
 from time import monotonic
 
 from arrea._runtime.family import SIGKILL, SIGTERM
-from arrea._runtime.seed import OUTPUTS, Seed
+from arrea._runtime.seed import OUTPUTS, SILENT_S, Seed
 from arrea._runtime.seed_child import FORKED, REAPED, STARTED, STATUS_LOST, STILL_RUNS
 from arrea._runtime.tree import Census
 from arrea._runtime.worker_process import WorkerProcess
@@ -262,8 +262,9 @@ class Processes:
         """What has to be done at this time."""
         for worker in list(self._unseen):
             self._watch(worker)
-        if self._seed is not None and self._seed.waits:
+        if self._seed is not None and self._seed.owes:
             self._seed.send_rest()
+            self._seed.wake()
         for worker, at in list(self._dying.items()):
             if at <= now:
                 self._look_after(worker, now)
@@ -276,8 +277,10 @@ class Processes:
     def due(self, now: float) -> float:
         """When `tend` has to be called next, in engine time; infinity for never."""
         first = min((*self._dying.values(), *self._closed.values()), default=NEVER)
-        waits = self._seed is not None and self._seed.waits
-        return min(first, now + LOOK_AGAIN_MS) if self._unseen or waits else first
+        seed = self._seed
+        if self._unseen or (seed is not None and seed.waits):
+            return min(first, now + LOOK_AGAIN_MS)
+        return min(first, now + 1000.0 * SILENT_S) if seed is not None and seed.owes else first
 
     def turn_ended(self) -> None:
         """What was seen of the machine's processes is old from now on, and so are the numbers of descriptors."""

@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 # Last in the path: what lies beside Arrea shall not stand in for the standard library.
 CODE = "import sys; sys.path.append(sys.argv[1]); from arrea._runtime.seed_child import seed; seed()"
 END_WITHIN_MS = 500.0
-SIGKILL = 9
+# One that owes a report and says nothing for so long may have been stopped, and is made to go on; or it is given up.
+SILENT_S, LOST_S = 1.0, 30.0
+SIGCONT, SIGKILL = 18, 9
 NO_ROOM = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
 # The host's own; there is something in these places (see `standard`).
 OUTPUTS = (1, 2)
@@ -51,9 +53,10 @@ class Seed:
     """One seed, started here; raises `OSError` if it can't be. fd: readable when it has something to say.
 
     starter: the pidfd of the process that forks it and ends, -1 when that is over.
+    owes: how many reports are still to come.
     """
 
-    __slots__ = ("_backlog", "_control", "_pid", "_starter", "fd", "starter")
+    __slots__ = ("_backlog", "_control", "_heard_at", "_pid", "_starter", "fd", "owes", "starter")
 
     def __init__(self) -> None:
         ours, its = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
@@ -67,6 +70,8 @@ class Seed:
         self._control = ours
         self._backlog: deque[tuple[bytes, Sequence[int]]] = deque()  # orders that it had no room for
         self._pid = 0
+        self._heard_at = monotonic()
+        self.owes = 1
         self.fd = ours.fileno()
         self.starter = _open(self._starter)
 
@@ -92,6 +97,9 @@ class Seed:
 
     def _send(self, order: bytes, descriptors: Sequence[int]) -> None:
         """Never waits: it may wait for us to read its reports."""
+        if not self.owes:
+            self._heard_at = monotonic()
+        self.owes += 1
         self._backlog.append((order, descriptors))
         self.send_rest()
 
@@ -108,6 +116,7 @@ class Seed:
                 if error.errno in NO_ROOM:
                     return
                 # It is gone, which its end will tell; or whom the order is for is, and so are the descriptors.
+                self.owes -= 1
             self._backlog.popleft()
 
     @property
@@ -125,16 +134,28 @@ class Seed:
             data = b""
         if not data:
             raise EOFError
+        self.owes -= 1
+        self._heard_at = monotonic()
         return REPORT.unpack(data)
 
     def wait_for_report(self, seconds: float) -> bool:
         return _is_ready(self.fd, seconds * 1000.0)
 
+    def wake(self) -> None:
+        """If it should have said something long ago. Its end is told like any other."""
+        silent = monotonic() - self._heard_at
+        if not self.owes or silent < SILENT_S or self.wait_for_report(0):
+            return  # it has, or we were stopped ourselves
+        number = SIGCONT if silent < LOST_S else SIGKILL
+        for pid in (self._pid, self._starter if self.starter >= 0 else 0):
+            if pid:
+                _signal(pid, number)
+
     def close(self) -> None:
         """Its end: it goes when it sees the end of its connection, and that of its own end tells that it is gone."""
         self._control.shutdown(1)  # it still may report
         if not self._hears_end() and self._pid:
-            _kill(self._pid)
+            _signal(self._pid, SIGKILL)
         self._control.close()
         self.reap_starter()
         if self._pid:
@@ -159,10 +180,10 @@ def _open(pid: int) -> int:
         return -1
 
 
-def _kill(pid: int) -> None:
+def _signal(pid: int, number: int) -> None:
     """It is there: it holds its connection open."""
     try:
-        os.kill(pid, SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         return
 

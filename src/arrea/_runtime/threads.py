@@ -12,7 +12,7 @@ from resource import getrusage
 
 from arrea._model.ending import ACCOUNT, Raised, Return
 from arrea._model.step import Begun, LaneFailed, Returned
-from arrea._model.warned import collect
+from arrea._model.warned import FirstWarnings, collect
 from arrea._runtime.raising import describe
 
 TYPE_CHECKING = False
@@ -97,7 +97,7 @@ def running_of(at: dict[int, tuple[str, AttemptId, Call, float]], now: float) ->
 
 def perform(call: Call, clock: Callable[[], float]) -> Return:
     """Calls it, in a copy of its context."""
-    warnings: list[str] = []
+    warnings = FirstWarnings()
     before, began = getrusage(RUSAGE_THREAD), clock()
     problem: Raised | None = None
     value: object = None
@@ -108,10 +108,10 @@ def perform(call: Call, clock: Callable[[], float]) -> Return:
         problem = Raised(error, *describe(error))
     ended, after = clock(), getrusage(RUSAGE_THREAD)
     account = ACCOUNT.pack(*before) + ACCOUNT.pack(*after)
-    return Return(began, ended, 0, None, value, problem, tuple(warnings), account)
+    return Return(began, ended, 0, None, value, problem, warnings.take(), account)
 
 
-def _invoke(call: Call, warnings: list[str]) -> object:
+def _invoke(call: Call, warnings: FirstWarnings) -> object:
     collect().warnings = warnings
     assert call.target.function is not None
     return call.target.function(*call.arguments)

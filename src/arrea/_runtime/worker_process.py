@@ -92,9 +92,9 @@ class WorkerProcess(Family):
     """
 
     __slots__ = (
-        "_backlog", "_connection", "_descriptors", "_generation", "_large_programs", "_last", "_memory", "_outputs",
-        "_page", "_programs", "_rest", "_surroundings", "batch_id", "child_end", "closed", "exited_at", "fd",
-        "idle_since", "lane", "number", "own_pid", "page_fd", "pidfd", "ready", "row", "seed", "sent",
+        "_backlog", "_connection", "_descriptors", "_generation", "_large_programs", "_last", "_memory", "_missing",
+        "_outputs", "_page", "_programs", "_rest", "_surroundings", "batch_id", "child_end", "closed", "exited_at",
+        "fd", "idle_since", "lane", "number", "own_pid", "page_fd", "pidfd", "ready", "row", "seed", "sent",
         "signal_wanted", "since", "stalled", "told",
     )  # fmt: skip
 
@@ -116,7 +116,8 @@ class WorkerProcess(Family):
         self._page = memoryview(self._memory).cast("Q")
         self._connection.setblocking(False)
         self.fd = self._connection.fileno()
-        self._rest = b""  # of a frame that isn't complete
+        self._rest: list[bytes] = []  # of a frame that isn't complete
+        self._missing = 0  # so many bytes, at least
         self._backlog: deque[tuple[bytes, Sequence[int | Parcel]]] = deque()
         self._descriptors: list[int] = []
         self._generation = self._last = 0
@@ -322,7 +323,12 @@ class WorkerProcess(Family):
     def _parse(self, data: bytes, offset_ms: float, told: list[Told]) -> None:
         """Most of it are results of plain values, so these are looked at here, and no more is done than has to be."""
         if self._rest:
-            data = self._rest + data
+            self._rest.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data = b"".join(self._rest)
+        self._missing = 0
         at, end, sent, pid = 0, len(data), self.sent, self.pid
         unpack, size, head = frames.RESULT_HEADER.unpack_from, frames.RESULT_HEADER.size, frames.HEADER.size
         attempts, returns = told[-1].attempts, told[-1].returns
@@ -330,6 +336,7 @@ class WorkerProcess(Family):
             version, kind, flags, length, number, _, began, ended = unpack(data, at)
             until = at + head + length
             if until > end:
+                self._missing = until - end
                 break
             if kind == frames.RESULT and flags == frames.PLAIN and sent and sent[0][0] == number:
                 told[-1].last = last = sent.popleft()
@@ -343,7 +350,7 @@ class WorkerProcess(Family):
                 self._take_other(version, kind, flags, number, data[at + head : until], offset_ms, told)
                 attempts, returns = told[-1].attempts, told[-1].returns
             at = until
-        self._rest = data[at:]
+        self._rest = [data[at:]] if at < end else []
 
     def _take_other(
         self,
