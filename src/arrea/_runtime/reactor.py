@@ -18,33 +18,25 @@ from itertools import count
 from arrea._model.bell import Bell
 from arrea._model.errors import EngineStopped
 from arrea._model.step import (
-    Ask,
     Cancelled,
-    Dispatch,
-    Emit,
     Fed,
-    Forget,
     Heard,
-    Kill,
     Log,
-    Recall,
-    Release,
     Resized,
     Returned,
-    Spawn,
     SpawnFailed,
     Submitted,
-    Tally,
-    Terminate,
 )
 from arrea._runtime.callbacks import Callbacks
 from arrea._runtime.child import Child
 from arrea._runtime.children import FRESH_MS, Children
 from arrea._runtime.guardian import Guardian
 from arrea._runtime.letters import Opened, Pulled, Suspension
+from arrea._runtime.mail import Mail
+from arrea._runtime.orders import Orders
 from arrea._runtime.outflow import Outflow
 from arrea._runtime.performers import Performers, take_all
-from arrea._runtime.ports import FOR_CALLERS, Ports
+from arrea._runtime.ports import Ports
 from arrea._runtime.spawner import Spawners
 from arrea._runtime.standard import Placeholders
 
@@ -59,8 +51,6 @@ if TYPE_CHECKING:
     from arrea._model.step import Effect, Input
     from arrea._runtime.letters import Feed
     from arrea._runtime.ports import Port
-
-    Post = Input | Child | Outflow | Suspension | Pulled | Opened
 
     class Engine(Protocol):
         """What the reactor drives."""
@@ -105,17 +95,14 @@ class Reactor:
         self._engine = engine
         self._observer = observer
         self._ports = Ports()
-        self._mail: deque[Post] = deque()
         self._inputs: list[Input] = []
         self.numbers = count(1)
         self._submitting = threading.RLock()  # a signal handler may submit in the middle of it
-        self._waking = threading.RLock()  # finalizers wake too, wherever the collector runs them
         # Not `Thread.join`: an exception in it (Ctrl-C) makes Python 3.11 take the thread for ended (bpo-45274).
         self._over = Bell()
         self.ended = False
         self._ident = 0
         self._claim = threading.Lock()
-        self._sleeping = False
         self._stopping = False
         self._failure: EngineStopped | None = None
         self._at_end: list[Callable[[], object]] = []
@@ -129,18 +116,20 @@ class Reactor:
         self._guardian_missed = False
         self._children = Children(self._epoll, self._inputs.append, observer, self._guardian.roster)
         try:
-            self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._mail = Mail()
         except OSError:  # no descriptor left
             self._guardian.roster.shut()
             raise
-        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._epoll.register(self._mail.fd, select.EPOLLIN)
         most = min(os.cpu_count() or 1, MOST_SPAWNERS)
-        self._spawners = Spawners(most, self._hand_over, self._post, self.now, self._guardian)
-        self._callbacks = Callbacks(self._post)
+        self._spawners = Spawners(most, self._hand_over, self._mail.post, self.now, self._guardian)
+        self._callbacks = Callbacks(self._mail.post)
         self._performers = Performers(
-            self._epoll, self._inputs.append, self._post, self._post_all, self._guardian, self.now,
+            self._epoll, self._inputs.append, self._mail.post, self._mail.post_all, self._guardian,
+            self.now,
             lambda: self._suspended_ms,
         )  # fmt: skip
+        self._orders = Orders(self._spawners, self._children, self._performers, self._callbacks)
         self._heard = True
         self._pulled: deque[Pulled] = deque()
         self._thread: threading.Thread | None = None
@@ -182,24 +171,24 @@ class Reactor:
             self._ports.open(number, port)
             if outflow is not None:
                 self._children.outflows[number] = outflow
-            self._post(Submitted(number, plan))
+            self._mail.post(Submitted(number, plan))
 
     def feed(self, batch: int, commands: Sequence[Work], last: bool) -> None:
-        self._post(Fed(batch, commands, last))
+        self._mail.post(Fed(batch, commands, last))
 
     def look_for(self, batch: int, feed: Feed) -> None:
         """A source was pulled, and the next one may be long in coming: what was pulled is taken in a moment."""
-        self._post(Pulled(batch, feed, self.now() + LOOK_MS))
+        self._mail.post(Pulled(batch, feed, self.now() + LOOK_MS))
 
     def cancel(self, batch: int, hard: bool = False) -> None:
-        self._post(Cancelled(batch, hard))
+        self._mail.post(Cancelled(batch, hard))
 
     def resize(self, max_workers: int, max_processes: int) -> None:
-        self._post(Resized(max_workers, max_processes))
+        self._mail.post(Resized(max_workers, max_processes))
 
     def resume(self, outflow: Outflow) -> None:
         """It has room again."""
-        self._post(outflow)
+        self._mail.post(outflow)
 
     def has_batch(self, batch_id: str) -> bool:
         """Whether the end of this batch is still to be told."""
@@ -217,7 +206,7 @@ class Reactor:
     def suspend(self) -> None:
         """Stops all that runs, and time; returns when that is done. What is submitted meanwhile waits."""
         suspension = self._suspension = Suspension()
-        self._post(suspension)
+        self._mail.post(suspension)
         suspension.stands.wait(SUSPEND_WITHIN_S)
 
     def go_on(self) -> None:
@@ -266,15 +255,7 @@ class Reactor:
             outflow.release()
         for number in self._ports.numbers():
             self.cancel(number, hard)
-        self._wake()
-
-    def _post(self, item: Post) -> None:
-        self._mail.append(item)
-        self._wake()
-
-    def _post_all(self, items: Sequence[Input]) -> None:
-        self._mail.extend(items)
-        self._wake()
+        self._mail.wake()
 
     def _hand_over(self, child: Child) -> None:
         """A spawner's process. No wake-up: its exit is one, and while starts are pending no sleep is long."""
@@ -282,15 +263,7 @@ class Reactor:
         watched = self._children.try_to_watch(child)
         child.tried = True
         if not watched:
-            self._wake()
-
-    def _wake(self) -> None:
-        # The reactor sets the flag, then looks at the mail, then sleeps: either it sees the mail, or we the flag.
-        # Only the reactor takes it back: an interrupt (Ctrl-C) between two steps here must not lose the wake-up.
-        if self._sleeping:
-            with self._waking:  # so that the number isn't another file's already
-                if self._wake_fd >= 0:
-                    os.eventfd_write(self._wake_fd, 1)
+            self._mail.wake()
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────
 
@@ -331,7 +304,8 @@ class Reactor:
         inputs = self._inputs[:]
         self._inputs.clear()  # before what follows, which may report something
         effects = self._engine.step(now, inputs)
-        told = self._carry_out_all(effects, now)
+        told = self._orders.carry_out(effects, now)
+        self._ports.note_ends(told)
         self._observer.observe(effects)  # before callers: whoever has a result finds it counted
         for number in self._ports.tell(told):
             self._children.outflows.pop(number, None)
@@ -354,8 +328,8 @@ class Reactor:
         """Whether a process exited."""
         exited = False
         for fd, mask in ready:
-            if fd == self._wake_fd:
-                os.eventfd_read(fd)
+            if fd == self._mail.fd:
+                self._mail.heard()
             elif not self._performers.on_ready(fd, mask, now) and not self._guardian.on_ready(fd):
                 exited = self._children.on_ready(fd, mask, now) or exited
         return exited
@@ -377,14 +351,14 @@ class Reactor:
                 return
 
     def _sleep_until_ready(self) -> list[tuple[int, int]]:
-        self._sleeping = True
+        self._mail.sleeping = True
         if self._stopping and self._is_idle():
             return []  # `stop` came between the loop's look at it and the flag: nobody would wake us
         timeout = 0.0 if self._mail or self._inputs else self._timeout()
         if self._spawners.pending:
             self._pace()
         ready = self._epoll.poll(timeout)
-        self._sleeping = False
+        self._mail.sleeping = False
         return ready
 
     def _pace(self) -> None:
@@ -450,44 +424,6 @@ class Reactor:
             self._ports or self._children or self._mail or self._inputs
         )  # given-up threads don't count
 
-    # ── effects ───────────────────────────────────────────────────────────────────────────────────
-
-    def _carry_out_all(self, effects: list[Effect], now: float) -> list[Effect]:
-        """All but what is for callers, which is handed back."""
-        told: list[Effect] = []
-        for effect in effects:
-            kind = effect.__class__
-            if kind is Emit or kind is Log or kind is Tally:
-                continue
-            if kind is Dispatch:
-                self._performers.dispatch(effect, now)  # type: ignore[arg-type]
-            elif kind in FOR_CALLERS:
-                told.append(effect)
-            else:
-                self._carry_out(effect, now)
-        self._ports.note_ends(told)
-        return told
-
-    def _carry_out(self, effect: Effect, now: float) -> None:
-        match effect:
-            case Spawn():
-                self._spawners.start(effect, self._children.expect(effect))
-            case Recall():
-                self._performers.recall(effect.lane, now)
-            case Release():
-                self._performers.release(effect.lane, now)
-            case Terminate():
-                self._children.terminate(effect.attempt)
-                self._performers.terminate(effect.attempt)
-            case Kill():
-                self._children.kill(effect.attempt, now)
-                self._performers.kill(effect.attempt, now)
-            case Forget():
-                self._children.forget(effect.attempt, now)
-                self._performers.forget(effect.attempt, now)
-            case Ask():
-                self._callbacks.ask(effect)
-
     # ── the end ───────────────────────────────────────────────────────────────────────────────────
 
     def _fail(self, error: BaseException) -> None:
@@ -525,8 +461,5 @@ class Reactor:
         self._children.close([item for item in self._mail if isinstance(item, Child)], self.now())
 
     def _close_descriptors(self) -> None:
-        self._sleeping = False
         self._epoll.close()
-        with self._waking:
-            os.close(self._wake_fd)
-            self._wake_fd = -1
+        self._mail.close()
