@@ -747,6 +747,31 @@ def test_what_a_function_leaves_in_its_process_harms_nobody(what: str, engine: E
     assert wait_until(lambda: not any(map(lives, pids)), 0.5)
 
 
+def test_an_alarm_that_a_function_leaves_is_not_the_next_ones() -> None:
+    """Nor is how it took SIGTERM: the next call is killed at once."""
+
+    def rings(*_: object) -> None:
+        raise TimeoutError("that was for another call")
+
+    def sets_an_alarm() -> None:
+        signal.signal(signal.SIGALRM, rings)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+
+    def sets_it_and_fails() -> None:
+        sets_an_alarm()
+        raise ValueError("it was set")
+
+    with Engine(max_processes=1, kill_grace=10_000, default_policy="once") as engine:
+        for sets in (sets_an_alarm, sets_it_and_fails):
+            engine.execute(sets)
+            assert engine.execute(lambda: time.sleep(0.4)).success
+        engine.execute(sets_an_alarm)
+        result = engine.execute(lambda: time.sleep(60), timeout=50)
+        failure(result, "timeout")
+        assert result.duration_ms < 5000
+
+
 def test_a_directory_that_a_function_went_to_is_not_the_next_ones(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone")
 

@@ -58,7 +58,7 @@ class Worker:
         self._functions: dict[bytes, Any] = {}  # those that were called
         self._large: list[bytes] = []  # of these, what came in files, the oldest first
         self._surroundings = Surroundings()
-        self._restore, self._flush = self._surroundings.restore, self._surroundings.flush
+        self._restore, self._leave_call = self._surroundings.restore, self._surroundings.leave
         self._reader = Reader()
         self._held: list[Held] = []
         self._halted = -1  # the generation in which a call failed: what was sent behind it doesn't begin
@@ -155,7 +155,7 @@ class Worker:
             if function is None:
                 function = self._find(body)
             value = function(*self._arguments(flags, body))
-            self._flush()
+            self._leave_call()
         except BaseException as error:  # noqa: BLE001 - SystemExit too ends the call, not the process
             problem = error
         packed: Any
@@ -285,7 +285,7 @@ class Worker:
 
     def _told(self, error: BaseException) -> tuple[int, bytes | Parcel]:
         """What was raised: its texts, and the exception itself, pickled, if that can be read again."""
-        self._flush()
+        self._leave_call()
         self._end_if_copy(error)
         return frames.FAILED, parcelled(dumps((*describe(error), _pickled_error(error)), 5))
 

@@ -1,13 +1,15 @@
 """What a call in a worker process finds around it: directory, environment, import path, and where its output goes.
 
 They are the host's, as they were when the batch was submitted, at the beginning of each call: whatever the last one
-did to them. The objects in `sys.stdout`, `sys.stderr` and `os.environ` are the process's own then, too.
+did to them. The objects in `sys.stdout`, `sys.stderr` and `os.environ` are the process's own then, too, and so is what
+SIGTERM and SIGALRM do.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from _signal import ITIMER_REAL, SIG_DFL, SIGALRM, SIGTERM, getsignal, setitimer, signal
 from contextlib import suppress
 
 TYPE_CHECKING = False
@@ -44,6 +46,7 @@ class Surroundings:
         self._stdout: Any = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - as long as the process
         self._stderr: Any = sys.stderr or self._stdout
         self._use_streams()
+        self._on_term, self._on_alarm = getsignal(SIGTERM), getsignal(SIGALRM)
         self._environ: Any = os.environ
         self._variables: dict[bytes, bytes] = dict(self._environ._data)  # type: ignore[attr-defined]
         self._own = {name: os.environ[name] for name in ("ARREA_TASK", "ARREA_ATTEMPT")}
@@ -83,6 +86,18 @@ class Surroundings:
     def _open_directory(self) -> None:
         fd = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._directory = lifted(fd)
+
+    def leave(self) -> None:
+        """At the end of a call, before its result is told."""
+        if getsignal(SIGTERM) is not self._on_term or getsignal(SIGALRM) is not self._on_alarm:
+            self._mend_signals()
+        self.flush()
+
+    def _mend_signals(self) -> None:
+        """What ends the process, and what would interrupt it in the middle of another call."""
+        setitimer(ITIMER_REAL, 0)
+        for number, handler in ((SIGTERM, self._on_term), (SIGALRM, self._on_alarm)):
+            signal(number, SIG_DFL if handler is None else handler)
 
     def flush(self) -> None:
         """What the function printed is out before its result is. What doesn't work there is no fault of the call."""
