@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from arrea._model.parcel import Parcel
 from arrea._model.task import Command
 from arrea._model.text import label_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextvars import Context
     from typing import Any
 
@@ -26,14 +28,44 @@ class Program:
 
 
 class Surroundings:
-    """Of calls in worker processes. told: directory, environment, import path and arguments of the program."""
+    """Of calls in worker processes. told: directory, environment, import path and arguments of the program.
 
-    __slots__ = ("told",)
+    All of them as plain strings, whatever they were: nobody's code runs when they are read.
+    """
+
+    __slots__ = ("_place", "told")
 
     def __init__(
-        self, directory: str, variables: Mapping[str, str], path: list[str], arguments: list[str]
+        self,
+        directory: str,
+        variables: Mapping[str, str],
+        path: Iterable[object],
+        arguments: Iterable[object],
     ) -> None:
-        self.told = (directory, dict(variables), path, arguments)
+        plain = {_plain(name): _plain(value) for name, value in variables.items()}
+        self.told = (directory, plain, [*map(_plain, path)], [*map(_plain, arguments)])
+        self._place = _place_of(directory)
+
+    def is_like(self, other: Surroundings) -> bool:
+        """Whether a call finds the same in them. What has the same name may be another directory meanwhile."""
+        return self._place == other._place and self.told == other.told
+
+
+def _plain(text: object) -> str:
+    if issubclass(type(text), str):
+        return str.__str__(text)
+    try:
+        return str(text)
+    except Exception:  # noqa: BLE001 - somebody's own object
+        return ""
+
+
+def _place_of(directory: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 class Home:

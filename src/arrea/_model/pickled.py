@@ -20,7 +20,7 @@ from arrea._model.text import type_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 PROTOCOL = 5
@@ -41,7 +41,8 @@ def dump(value: object, large: bool = True) -> tuple[bytes, list[memoryview]]:
     >>> loads(dump([1, "a"])[0])
     [1, 'a']
     """
-    if large and type(value) in (bytes, bytearray) and len(value) > LARGE_BYTES:  # type: ignore[arg-type]
+    kind = type(value)  # which isn't compared by "==": a metaclass may have one of its own
+    if large and (kind is bytes or kind is bytearray) and len(value) > LARGE_BYTES:  # type: ignore[arg-type]
         value = _Whole(value)
     buffers: list[PickleBuffer] = []
     callback = buffers.append if large else None
@@ -75,7 +76,11 @@ def _by_value(value: object, callback: Any) -> bytes:
 
 @cache
 def _pickler() -> Any:
-    """cloudpickle's, with the names of source files, which it leaves out since 3.1.3: tracebacks show them."""
+    """cloudpickle's, with the names of source files, which it leaves out since 3.1.3: tracebacks show them.
+
+    And with functions of `functools.cache`, which it sends by name, where nobody finds that over there.
+    """
+    from functools import _lru_cache_wrapper
     from types import CodeType
 
     import cloudpickle
@@ -89,7 +94,31 @@ def _pickler() -> Any:
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: reduce_code})
 
+        def reducer_override(self, obj: Any) -> Any:
+            if type(obj) is _lru_cache_wrapper and not _is_found_by_name(obj):
+                return cached, (obj.__wrapped__, obj.cache_parameters())
+            return super().reducer_override(obj)
+
     return Pickler
+
+
+def cached(function: Any, parameters: dict[str, Any]) -> Any:
+    """A function of `functools.cache` made again: what it remembers is not sent."""
+    from functools import lru_cache
+
+    return lru_cache(**parameters)(function)
+
+
+def _is_found_by_name(function: Any) -> bool:
+    import cloudpickle
+
+    name = function.__module__
+    found: Any = sys.modules.get(name)
+    if name == "__main__" or name in cloudpickle.list_registry_pickle_by_value():
+        return False
+    for part in function.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is function
 
 
 def _by_pickle(value: object, callback: Any) -> bytes | None:
@@ -103,10 +132,9 @@ def _by_pickle(value: object, callback: Any) -> bytes | None:
 
 def _names_module_by_value(pickled: bytes) -> bool:
     """One that the user told cloudpickle to send whole, for over there it can't be imported."""
-    cloudpickle = sys.modules.get("cloudpickle")
-    return cloudpickle is not None and any(
-        name.encode() in pickled for name in cloudpickle.list_registry_pickle_by_value()
-    )
+    # While another thread is just importing it, it has no such function yet, and nobody has told it anything.
+    registry = getattr(sys.modules.get("cloudpickle"), "list_registry_pickle_by_value", None)
+    return registry is not None and any(name.encode() in pickled for name in registry())
 
 
 def _is_placeholder(part: object) -> bool:
@@ -202,11 +230,11 @@ def take(fd: int) -> memoryview:
         os.close(fd)
 
 
-def opened(memory: memoryview) -> object:
+def opened(memory: memoryview, load: Callable[..., object] = loads) -> object:
     (count,) = SIZE.unpack_from(memory, 0)
     at, parts = (count + 1) * SIZE.size, []
     for place in range(1, count + 1):
         (size,) = SIZE.unpack_from(memory, place * SIZE.size)
         parts.append(memory[at : at + size])
         at += size
-    return loads(parts[0], buffers=parts[1:])
+    return load(parts[0], buffers=parts[1:])

@@ -330,11 +330,19 @@ def decide_answered(
 
 
 def _matches(item: object, error: TaskError) -> bool:
-    if isinstance(item, type):
-        return isinstance(error, item) or isinstance(getattr(error, "exception", None), item)
+    if issubclass(type(item), type):
+        return _is_a(error, item) or _is_a(getattr(error, "exception", None), item)
     if isinstance(item, str):
         return item in (error.code, getattr(error, "signal_name", None))
     return getattr(error, "exit_code", None) == item
+
+
+_bases = type.__dict__["__mro__"].__get__
+
+
+def _is_a(value: object, kind: object) -> bool:
+    """As `isinstance`, which would ask the classes: what they answer is somebody's code."""
+    return any(base is kind for base in _bases(type(value)))
 
 
 # ── what callers may write for a policy ───────────────────────────────────────────────────────────

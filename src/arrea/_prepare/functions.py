@@ -33,12 +33,10 @@ ASYNC, ASYNC_GENERATOR = (
     0x80,
     0x200,
 )  # CO_COROUTINE, CO_ASYNC_GENERATOR; `inspect`, which names them, takes 10 ms
-ATOMS = frozenset((int, float, bool, type(None)))
-MOST_PROGRAMS = 1024
+MOST_PROGRAMS, MOST_PROGRAM_BYTES = 1024, 16 << 20
 WAY_OUT = 'isolation="thread" runs it here, without pickling'
 
 _numbers = count(1)
-_programs: dict[bytes, Program] = {}
 
 
 class Functions:
@@ -113,15 +111,29 @@ def _program(function: object, text: str) -> Program:
     except Unpicklable as error:
         told = f"the function {text} can't be sent to a worker process: {error}; {WAY_OUT}"
         raise InvalidOption("command", told, code="not_picklable") from None
-    if isinstance(pickled, Parcel):
-        return Program(next(_numbers), pickled)
-    program = _programs.get(pickled)
-    if program is None:
-        if len(_programs) >= MOST_PROGRAMS:
-            _programs.clear()
+    return Program(next(_numbers), pickled) if isinstance(pickled, Parcel) else _programs.of(pickled)
+
+
+class Programs:
+    """Those that were sent lately, by their pickles."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Program] = {}
+        self._bytes = 0
+
+    def of(self, pickled: bytes) -> Program:
+        known = self._known.get(pickled)
+        if known is not None:
+            return known
+        if len(self._known) >= MOST_PROGRAMS or self._bytes >= MOST_PROGRAM_BYTES:
+            self._known.clear()
+            self._bytes = 0
+        self._bytes += len(pickled)
         # No lock: a signal handler that prepares functions, or a fork meanwhile, would find it shut for ever.
-        program = _programs.setdefault(pickled, Program(next(_numbers), pickled))
-    return program
+        return self._known.setdefault(pickled, Program(next(_numbers), pickled))
+
+
+_programs = Programs()
 
 
 def _packed(args: tuple[object, ...]) -> bytes | Parcel:
@@ -162,7 +174,9 @@ class Mapper:
 
     def _sent(self, index: int, item: object) -> Any:
         """What is wrong with the item becomes the failure of its task."""
-        if type(item) in ATOMS or (type(item) in (str, bytes) and len(item) < LARGE_BYTES):  # type: ignore[arg-type]
+        kind = type(item)
+        is_text = (kind is str or kind is bytes) and len(item) < LARGE_BYTES  # type: ignore[arg-type]
+        if is_text or kind is int or kind is float or kind is bool or item is None:
             return Call(self._target, dumps((item,), PROTOCOL), None, self._label)
         try:
             return Call(self._target, _packed((item,)), None, self._label)

@@ -22,6 +22,8 @@ def see_to_modules(function: object) -> None:
     """Has those sent whole that have to be: its own, and those of what it mentions."""
     function = unwrapped(function)
     _see_to(function)
+    if attribute(function, "__code__") is None:
+        function = attribute(function, "__wrapped__")  # of `functools.cache`
     code, scope = attribute(function, "__code__"), attribute(function, "__globals__")
     if isinstance(code, CodeType) and type(scope) is dict:
         for name in code.co_names:

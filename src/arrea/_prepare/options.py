@@ -65,9 +65,7 @@ class Options:
         if self._surroundings is None:
             variables = {**self.settings.variables.values, **self._silenced}
             directory = self.settings.cwd or _own_directory()
-            self._surroundings = Surroundings(
-                directory, variables, [*map(str, sys.path)], [*getattr(sys, "argv", ())]
-            )
+            self._surroundings = Surroundings(directory, variables, sys.path, getattr(sys, "argv", ()))
         return self._surroundings
 
     def _look_at_shell(self) -> Shell:

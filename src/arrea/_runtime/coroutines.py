@@ -60,21 +60,24 @@ class Coroutines:
             except OSError as error:
                 self._report(LaneFailed(order.lane, error, transient=True))
                 return
+            stage.lanes += 1
             self._report(Begun(order.lane))
         for attempt, call in order.calls:
             self._at[order.lane] = (order.batch_id, attempt, call, now)
             stage.put(order.lane, attempt, call)
 
     def turn_ended(self) -> None:
-        """All that is to begin is known: one wake-up for each loop."""
+        """All that is to begin or to be cancelled is known: one wake-up for each loop."""
         for stage in list(self._stages.values()):
             stage.begin()
 
     def release(self, lane: int, now: float) -> None:
         self._at.pop(lane, None)
         stage = self._lanes.pop(lane, None)
-        if stage is not None and stage not in self._lanes.values():
-            self._stages.pop(id(stage.loop), None)
+        if stage is not None:
+            stage.lanes -= 1
+            if not stage.lanes:
+                self._stages.pop(id(stage.loop), None)
 
     def running(self, now: float) -> list[Running]:
         """From any thread: what runs at the moment."""
@@ -108,7 +111,10 @@ class Coroutines:
 
 
 class Stage:
-    """One event loop, and the calls that run on it. `put`, `begin` and `cancel`: reactor's thread."""
+    """One event loop, and the calls that run on it. `put`, `cancel` and `begin`: reactor's thread.
+
+    lanes: how many have their calls here.
+    """
 
     def __init__(
         self,
@@ -117,47 +123,45 @@ class Stage:
         clock: Callable[[], float],
     ) -> None:
         self.loop = loop
+        self.lanes = 0
         self._deliver = deliver
         self._clock = clock
-        self._wanted: deque[tuple[int, AttemptId, Call]] = deque()
+        self._wanted: deque[tuple[AttemptId, Call]] = deque()
+        self._unwanted: deque[AttemptId] = deque()
         self._called = False
         self._losing = threading.Lock()
         self._over: list[Input] = []  # to be told when the loop has done what it is at
-        # By lane, for each has one call at a time: which, until its end is told; and the task that runs it.
-        self._lanes: dict[int, AttemptId] = {}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._live: dict[AttemptId, int] = {}  # whose end isn't told, and the lane of each
+        self._tasks: dict[AttemptId, asyncio.Task[None]] = {}
 
     def put(self, lane: int, attempt: AttemptId, call: Call) -> None:
-        self._lanes[lane] = attempt
-        self._wanted.append((lane, attempt, call))
-
-    def begin(self) -> None:
-        """What was put here."""
-        if self._wanted and not self._called:
-            self._called = True
-            self._call(self._begin)
+        self._live[attempt] = lane
+        self._wanted.append((attempt, call))
 
     def cancel(self, attempt: AttemptId) -> bool:
         """Whether it is here."""
-        for lane, here in list(self._lanes.items()):
-            if here == attempt:
-                self._call(self._cancel, lane, attempt)
-                return True
-        return False
+        if attempt not in self._live:
+            return False
+        self._unwanted.append(attempt)
+        return True
 
-    def _call(self, function: Callable[..., object], *arguments: object) -> None:
-        try:
-            self.loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:  # it is closed
-            self.lost()
+    def begin(self) -> None:
+        """What was put here; and to cancel what is unwanted."""
+        if (self._wanted or self._unwanted) and not self._called:
+            self._called = True
+            try:
+                self.loop.call_soon_threadsafe(self._begin)
+            except RuntimeError:  # it is closed
+                self.lost()
 
     def lost(self) -> None:
         """The loop is closed: nothing of what is on it goes on, nor says so itself. From any thread."""
         with self._losing:
             self._called = False
             self._wanted.clear()
-            for lane, attempt in list(self._lanes.items()):
-                self._tell_cancelled(lane, attempt, "its event loop was closed")
+            self._unwanted.clear()
+            for attempt in list(self._live):
+                self._over += self._cancelled(attempt, "its event loop was closed")
             self._tell()
         if self._tasks:
             self._let_go_of_tasks()
@@ -175,11 +179,13 @@ class Stage:
         self._called = False  # first this: who puts something in meanwhile calls again
         create, wanted, tasks = self.loop.create_task, self._wanted, self._tasks
         while wanted:
-            lane, attempt, call = wanted.popleft()
+            attempt, call = wanted.popleft()
             assert call.context is not None
-            tasks[lane] = create(self._perform(lane, attempt, call), context=call.context.copy())
+            tasks[attempt] = create(self._perform(attempt, call), context=call.context.copy())
+        while self._unwanted:
+            self._cancel(self._unwanted.popleft())
 
-    async def _perform(self, lane: int, attempt: AttemptId, call: Call) -> None:
+    async def _perform(self, attempt: AttemptId, call: Call) -> None:
         warnings = collect().warnings
         clock, function = self._clock, call.target.function
         assert function is not None
@@ -190,9 +196,9 @@ class Stage:
             value = await awaitable
         except BaseException as error:  # noqa: BLE001 - SystemExit would end the loop
             problem = Raised(error, *describe(error))
-        self._tasks.pop(lane, None)
-        if self._lanes.get(lane) == attempt:
-            del self._lanes[lane]
+        self._tasks.pop(attempt, None)
+        lane = self._live.pop(attempt, None)
+        if lane is not None:
             ending = Return(began, clock(), 0, None, value, problem, warnings.take())
             self._tell_soon(Returned(lane, (attempt,), (ending,)))
 
@@ -209,24 +215,27 @@ class Stage:
         over, self._over = self._over, []
         self._deliver(over)
 
-    def _cancel(self, lane: int, attempt: AttemptId) -> None:
-        task = self._tasks.get(lane)
-        if task is not None and self._lanes.get(lane) == attempt:
+    def _cancel(self, attempt: AttemptId) -> None:
+        task = self._tasks.get(attempt)
+        if task is not None and attempt in self._live:
             task.cancel()
-            task.add_done_callback(lambda _: self._never_began(lane, attempt))
+            task.add_done_callback(lambda _: self._never_began(attempt))
 
-    def _never_began(self, lane: int, attempt: AttemptId) -> None:
-        self._tell_cancelled(lane, attempt, "cancelled before it began")
-        self._tell()
+    def _never_began(self, attempt: AttemptId) -> None:
+        """If it was cancelled before that, for then it can't say so itself."""
+        self._tasks.pop(attempt, None)
+        for returned in self._cancelled(attempt, "cancelled before it began"):
+            self._tell_soon(returned)
 
-    def _tell_cancelled(self, lane: int, attempt: AttemptId, told: str) -> None:
-        """One that never began, or never will end, can't say so itself."""
-        if self._lanes.get(lane) == attempt:
-            del self._lanes[lane]
-            now = self._clock()
-            error = asyncio.CancelledError(told)
-            ending = Return(now, now, 0, None, None, Raised(error, *describe(error)))
-            self._over.append(Returned(lane, (attempt,), (ending,)))
+    def _cancelled(self, attempt: AttemptId, told: str) -> list[Input]:
+        """The end of one that can't tell it, if nobody has told it yet."""
+        lane = self._live.pop(attempt, None)
+        if lane is None:
+            return []
+        now = self._clock()
+        error = asyncio.CancelledError(told)
+        ending = Return(now, now, 0, None, None, Raised(error, *describe(error)))
+        return [Returned(lane, (attempt,), (ending,))]
 
 
 class OwnLoop:

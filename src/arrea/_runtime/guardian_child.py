@@ -261,17 +261,19 @@ class _Sweep:
         marked: dict[tuple[bytes, bytes], list[Process]] = {}
         for process in census.processes.values():
             if process.start_time >= self._since and process.pgid != 0 and process.state not in "ZXx":
-                marked.setdefault(_marks(process.pid), []).append(process)
+                for marks in _marks(process.pid):
+                    marked.setdefault(marks, []).append(process)
         return marked
 
 
-def _marks(pid: int) -> tuple[bytes, bytes]:
-    environ = b"\0" + environ_of(pid)
-    return _value(environ, b"\0ARREA_TASK="), _value(environ, b"\0ARREA_ATTEMPT=")
+def _marks(pid: int) -> list[tuple[bytes, bytes]]:
+    """Tasks and attempts. One of an Arrea within another one's task may carry the marks of both."""
+    entries = environ_of(pid).split(b"\0")
+    return [*zip(_values(entries, b"ARREA_TASK="), _values(entries, b"ARREA_ATTEMPT="), strict=False)]
 
 
-def _value(environ: bytes, name: bytes) -> bytes:
-    return environ.partition(name)[2].partition(b"\0")[0]
+def _values(entries: list[bytes], name: bytes) -> list[bytes]:
+    return [entry[len(name) :] for entry in entries if entry.startswith(name)]
 
 
 def _send_all(processes: list[Process], number: int) -> None:

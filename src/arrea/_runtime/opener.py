@@ -7,14 +7,14 @@ another thread. Where no thread can be started they wait until one can, and fail
 from __future__ import annotations
 
 import threading
-from _pickle import loads
 from _queue import SimpleQueue
 from collections import deque
 from time import monotonic
 
 from arrea._model.ending import Raised, Stuck
-from arrea._model.pickled import opened as read
+from arrea._model.pickled import opened
 from arrea._model.text import type_name
+from arrea._runtime.homecoming import load
 from arrea._runtime.letters import Opened
 
 TYPE_CHECKING = False
@@ -177,7 +177,7 @@ def _is_sealed(sealed: Sealed) -> bool:
 def _unsealed(pickled: bytes | None, memory: memoryview | None) -> tuple[object, str]:
     """The value, and what went wrong."""
     try:
-        return (read(memory) if memory is not None else loads(pickled or b"")), ""
+        return (opened(memory, load) if memory is not None else load(pickled or b"")), ""
     except BaseException as error:  # noqa: BLE001 - whatever somebody's code raises: it is not ours
         return None, f"{type_name(type(error))} when it was unpickled here"
 
@@ -185,8 +185,8 @@ def _unsealed(pickled: bytes | None, memory: memoryview | None) -> tuple[object,
 def _put(sealed: Sealed, value: object, told: str) -> None:
     problem = sealed.ending.problem
     if isinstance(problem, Raised):
-        if isinstance(value, BaseException):
-            problem.exception = value
+        if issubclass(type(value), BaseException):  # not `isinstance`, which asks the value itself
+            problem.exception = value  # type: ignore[assignment]
     elif told:
         _fail(sealed, told)
     else:

@@ -280,7 +280,7 @@ class Pool:
             self._send_rest(worker)
         self.processes.tend(now)
         while self._idle and self._idle[0].idle_since + IDLE_MS <= now:
-            self.processes.dismiss(self._idle.pop(0))
+            self.processes.dismiss(self._idle.pop(0), now)
 
     def _start_spare(self, now: float) -> None:
         """Not before somebody works, who shall have the machine to himself until then."""

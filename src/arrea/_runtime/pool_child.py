@@ -39,7 +39,6 @@ result_header = frames.RESULT_HEADER.pack
 SHORT_S, FRESH_S = 0.0001, 0.0002
 PLAIN_ACCOUNTED = frames.PLAIN | frames.ACCOUNTED
 NONE = dumps(None, 5)
-ATOMS = frozenset((int, float, bool, str))
 # Opcodes of protocol 5 without which a pickle runs nobody's code: STACK_GLOBAL, and the extension codes.
 OPENING = (b"\x93", b"\x82", b"\x83", b"\x84")
 # Functions that came in a file, and so are large: so many are kept unpickled.
@@ -271,7 +270,8 @@ class Worker:
         """Flags, and the value's pickle or a parcel with it."""
         if value is None:
             return frames.PLAIN, NONE
-        if type(value) in ATOMS:
+        kind = type(value)  # which isn't compared by "==": a metaclass may have one of its own
+        if kind is int or kind is float or kind is bool or kind is str:
             pickled = dumps(value, 5)
             if len(pickled) < LARGE_BYTES:
                 return frames.PLAIN, pickled
@@ -279,7 +279,7 @@ class Worker:
         try:
             packed = pack(value)
         except (Unpicklable, KeyboardInterrupt) as error:
-            return frames.STUCK, dumps(f"a value of the type {type_name(type(value))}: {error}", 5)
+            return frames.STUCK, dumps(f"a value of the type {type_name(kind)}: {error}", 5)
         is_plain = isinstance(packed, bytes) and not any(opcode in packed for opcode in OPENING)
         return (frames.PLAIN if is_plain else 0), packed
 

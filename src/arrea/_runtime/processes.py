@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 
 EXITS_WITHIN_MS = 100.0  # from the end of its connection: the kernel closes that first
+LEAVES_WITHIN_MS = 5_000.0  # when it is told to: it may have to tidy up
 LOOK_AGAIN_MS = 10.0
 ROOM = 8  # descriptors: those of one more, and a few for what comes in
 LEAVE_WITHIN_S, END_WITHIN_S = 0.5, 1.0
@@ -166,7 +167,7 @@ class Processes:
 
     def _hear(self, seed: Seed, fd: int, now: float) -> None:
         if fd == seed.starter:
-            self._epoll.unregister(fd)
+            self._forget_descriptor(fd)
             self._later.append(seed.reap_starter)
             return
         self._read_reports(now)
@@ -233,10 +234,12 @@ class Processes:
         if worker in self._dying:
             self._dying[worker] = now
 
-    def dismiss(self, worker: WorkerProcess) -> None:
-        """Nobody needs it: it sees the end of its connection, tidies up and goes."""
+    def dismiss(self, worker: WorkerProcess, now: float) -> None:
+        """Nobody needs it: it sees the end of its connection, tidies up and goes, or is ended."""
         self._unwatch(worker.fd)
         worker.hang_up()
+        if worker.exited_at is None:
+            self._closed[worker] = now + LEAVES_WITHIN_MS
 
     def hung_up(self, worker: WorkerProcess, now: float) -> None:
         """It closed its connection, by its end as a rule; if not, it is ended."""
@@ -327,6 +330,7 @@ class Processes:
         self._closed.pop(worker, None)
         self._unseen.discard(worker)
         self._guardian.roster.close(worker.row)
+        worker.closed = True
         for fd in (worker.fd, worker.pidfd):
             self._unwatch(fd)
         worker.hang_up()
@@ -334,15 +338,17 @@ class Processes:
 
     def _unwatch(self, fd: int) -> None:
         if self._by_fd.pop(fd, None) is not None:
-            try:
-                self._epoll.unregister(fd)
-            except OSError:
-                return
+            self._forget_descriptor(fd)
+
+    def _forget_descriptor(self, fd: int) -> None:
+        try:
+            self._epoll.unregister(fd)
+        except (OSError, ValueError):  # it isn't in it any more, or never was one
+            return
 
     def _let_go_of(self, seed: Seed) -> None:
         for fd in (seed.fd, seed.starter):
-            if fd >= 0:
-                self._epoll.unregister(fd)
+            self._forget_descriptor(fd)
         self._later.append(seed.close)
         self._guardian.roster.close(self._seed_row)
 
@@ -357,7 +363,7 @@ class Processes:
     def stop(self) -> None:
         """Nobody works any more: all go, those that tidy up within half a second; and the seed."""
         for worker in list(self._all.values()):
-            self.dismiss(worker)
+            self.dismiss(worker, NEVER)
         self._wait_for_reports()
         until = monotonic() + LEAVE_WITHIN_S
         for worker in list(self._all.values()):

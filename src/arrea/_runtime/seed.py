@@ -16,35 +16,50 @@ import os
 import select
 import sys
 from _socket import (
-    AF_UNIX,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
     SCM_RIGHTS,
-    SOCK_CLOEXEC,
     SOCK_SEQPACKET,
     SOL_SOCKET,
-    socketpair,
 )
 from collections import deque
 from struct import pack
 from time import monotonic
 
+from arrea._runtime import stamp
 from arrea._runtime.environment import MARKS, Environment
 from arrea._runtime.interpreter import find_interpreter, home
 from arrea._runtime.seed_child import FORK, ORDER, REAP, REPORT, STARTED
+from arrea._runtime.sockets import blocking_pair
 from arrea._runtime.spawn import spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Last in the path: what lies beside Arrea shall not stand in for the standard library.
-CODE = "import sys; sys.path.append(sys.argv[1]); from arrea._runtime.seed_child import seed; seed()"
+# This very Arrea, whichever else may be installed. Its place is the last one in the path: what lies beside it shall not
+# stand in for the standard library.
+CODE = """
+import sys
+from _frozen_importlib import module_from_spec
+from _frozen_importlib_external import PathFinder
+spec = PathFinder.find_spec("arrea", [sys.argv[1]])
+sys.modules["arrea"] = module_from_spec(spec)
+spec.loader.exec_module(sys.modules["arrea"])
+sys.path.append(sys.argv[1])
+from arrea._runtime.seed_child import seed
+seed()
+"""
 END_WITHIN_MS = 500.0
+LONGEST_VALUE = (
+    100_000  # the kernel takes no longer entry than 128 KiB (execve(2)); calls get theirs in another way
+)
 # One that owes a report and says nothing for so long may have been stopped, and is made to go on; or it is given up.
 SILENT_S, LOST_S = 1.0, 30.0
 SIGCONT, SIGKILL = 18, 9
 NO_ROOM = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
+# Are told in another way, or print what nobody asked the seed for.
+OWN_XOPTIONS = ("dev", "utf8", "importtime", "showrefcount")
 # The host's own; there is something in these places (see `standard`).
 OUTPUTS = (1, 2)
 
@@ -59,7 +74,7 @@ class Seed:
     __slots__ = ("_backlog", "_control", "_heard_at", "_pid", "_starter", "fd", "owes", "starter")
 
     def __init__(self) -> None:
-        ours, its = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+        ours, its = blocking_pair(SOCK_SEQPACKET)
         try:
             self._starter = _start(its.fileno())
         except BaseException:
@@ -204,7 +219,8 @@ def _is_ready(fd: int, milliseconds: float) -> bool:
 def _start(control: int) -> int:
     interpreter = find_interpreter()
     argv = [interpreter, *_flags(), "-c", CODE, home(), "arrea-seed"]
-    block = Environment(dict(os.environ)).block(_outer_marks())
+    variables = {name: value for name, value in os.environ.items() if len(value) < LONGEST_VALUE}
+    block = Environment(variables).block(_outer_marks() + stamp.entries())
     return spawn(interpreter, [os.fsencode(word) for word in argv], block, "/", control, *OUTPUTS)
 
 
@@ -224,4 +240,9 @@ def _flags() -> list[str]:
     long = [f"-W{option}" for option in sys.warnoptions]
     long += ["-Xdev"] if on.dev_mode else []
     long += ["-Xutf8=1"] if on.utf8_mode else []
+    long += [
+        f"-X{name}" if value is True else f"-X{name}={value}"
+        for name, value in sys._xoptions.items()
+        if name not in OWN_XOPTIONS
+    ]
     return [flag for flag, is_on in short.items() if is_on] + long

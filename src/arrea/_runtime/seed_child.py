@@ -19,6 +19,7 @@ from struct import Struct
 from arrea._runtime import frames
 from arrea._runtime.frames import descriptors_in
 from arrea._runtime.pool_child import Worker
+from arrea._runtime.stamp import Stamp
 from arrea._runtime.surroundings import close_all, lifted
 
 TYPE_CHECKING = False
@@ -47,6 +48,7 @@ def seed() -> NoReturn:
     os.setsid()
     control = socket(fileno=CONTROL)
     control.send(REPORT.pack(STARTED, os.getpid(), 0, 0))
+    stamp = Stamp()
     _prepare_to_fork()
     while True:
         try:
@@ -57,7 +59,7 @@ def seed() -> NoReturn:
             if what == REAP:
                 control.send(REPORT.pack(REAPED, pid, _reap(pid), number))
             else:
-                _fork(control, number, order[ORDER.size :], descriptors)
+                _fork(control, stamp, number, order[ORDER.size :], descriptors)
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)  # the host is gone
 
@@ -91,7 +93,7 @@ def _receive(connection: socket, size: int) -> tuple[bytes, list[int]]:
     return data, descriptors_in(ancillary)
 
 
-def _fork(control: socket, number: int, mark: bytes, descriptors: list[int]) -> None:
+def _fork(control: socket, stamp: Stamp, number: int, mark: bytes, descriptors: list[int]) -> None:
     seed = os.getpid()
     try:
         pid = os.fork()
@@ -103,6 +105,7 @@ def _fork(control: socket, number: int, mark: bytes, descriptors: list[int]) -> 
         try:
             _end_with(seed)
             control.close()
+            stamp.press((mark, b"%d" % number))
             _become_worker(number, mark, descriptors)
         except BrokenPipeError:
             pass  # the host is gone

@@ -1,8 +1,8 @@
 """What a call in a worker process finds around it: directory, environment, import path, and where its output goes.
 
 They are the host's, as they were when the batch was submitted, at the beginning of each call: whatever the last one
-did to them. The objects in `sys.stdout`, `sys.stderr` and `os.environ` are the process's own then, too, and so is what
-SIGTERM and SIGALRM do.
+did to them. The objects in `sys.stdin`, `sys.stdout`, `sys.stderr` and `os.environ` are the process's own then, too,
+and so is what SIGTERM and SIGALRM do.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 from _signal import ITIMER_REAL, SIG_DFL, SIGALRM, SIGTERM, getsignal, setitimer, signal
 from contextlib import suppress
+from time import tzset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ class Surroundings:
 
     def __init__(self) -> None:
         self._directory = -1
-        self._path = "/"
+        self._cwd = "/"
+        self._import_path, self._arguments = list(sys.path), list(sys.argv)
+        self._stdin = sys.stdin
         self._stdout: Any = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - as long as the process
         self._stderr: Any = sys.stderr or self._stdout
         self._use_streams()
@@ -52,7 +55,8 @@ class Surroundings:
         self._own = {name: os.environ[name] for name in ("ARREA_TASK", "ARREA_ATTEMPT")}
 
     def change(self, told: tuple[str, dict[str, str], list[str], list[str]], outputs: list[int]) -> None:
-        self._path, variables, sys.path, sys.argv = told
+        self._cwd, variables, self._import_path, self._arguments = told
+        _forget_missing_places()
         for own, fd in zip((1, 2), outputs, strict=False):
             os.dup2(fd, own)
         close_all(outputs)
@@ -63,10 +67,13 @@ class Surroundings:
 
     def _set_variables(self, variables: dict[str, str]) -> None:
         environ = self._environ
+        zone = environ.get("TZ")
         for name in [name for name in environ if name not in variables]:
             del environ[name]
         environ.update(variables)
         self._variables = dict(environ._data)
+        if environ.get("TZ") != zone:
+            tzset()
 
     def restore(self) -> None:
         """Before each call: the last one may have changed them."""
@@ -76,8 +83,14 @@ class Surroundings:
         try:
             os.fchdir(self._directory)
         except (OSError, ValueError):  # closed by a function; not open yet
-            os.chdir(self._path)
+            os.chdir(self._cwd)
             self._open_directory()
+        if sys.path != self._import_path:
+            sys.path = list(self._import_path)
+        if sys.argv != self._arguments:
+            sys.argv = list(self._arguments)
+        if sys.stdin is not self._stdin:
+            sys.stdin = self._stdin
         if environ._data != self._variables:
             self._set_variables(
                 {os.fsdecode(name): os.fsdecode(value) for name, value in self._variables.items()}
@@ -123,6 +136,12 @@ class Surroundings:
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
         self._flush_out, self._flush_err = self._stdout.flush, self._stderr.flush
+
+
+def _forget_missing_places() -> None:
+    """Places that were looked for once and weren't there are looked for again: they may be by now."""
+    for place in [place for place, finder in sys.path_importer_cache.items() if finder is None]:
+        sys.path_importer_cache.pop(place, None)
 
 
 def close_all(descriptors: list[int]) -> None:

@@ -78,11 +78,13 @@ class Threads:
 
     def _run(self) -> None:
         while (wanted := self._calls.get()) is not None:
-            lane, attempt, call = wanted
-            ending = perform(call, self._clock)
-            del wanted, call
-            self._idle.release()
-            self._deliver(Returned(lane, (attempt,), (ending,)))
+            self._perform(*wanted)
+            del wanted  # nothing of a call is kept until the next one comes
+
+    def _perform(self, lane: int, attempt: AttemptId, call: Call) -> None:
+        ending = perform(call, self._clock)
+        self._idle.release()
+        self._deliver(Returned(lane, (attempt,), (ending,)))
 
 
 def running_of(at: dict[int, tuple[str, AttemptId, Call, float]], now: float) -> list[Running]:

@@ -11,15 +11,13 @@ import os
 from _pickle import dumps, loads
 from _signal import pidfd_send_signal
 from _socket import (
-    AF_UNIX,
     MSG_CTRUNC,
     MSG_NOSIGNAL,
     SCM_RIGHTS,
-    SOCK_CLOEXEC,
     SOCK_STREAM,
     SOL_SOCKET,
-    socketpair,
 )
+from _stat import S_ISREG
 from collections import deque
 from mmap import mmap
 from struct import pack
@@ -32,6 +30,7 @@ from arrea._runtime import frames
 from arrea._runtime.family import Family
 from arrea._runtime.frames import descriptors_in, frame
 from arrea._runtime.seed import OUTPUTS
+from arrea._runtime.sockets import blocking_pair
 from arrea._runtime.standard import is_open
 
 TYPE_CHECKING = False
@@ -49,7 +48,8 @@ NO_DESCRIPTOR = -2  # one came, and there was no number left for it
 READS_PER_TURN, TO_END = 8, 1_000_000
 SETTLE_S = 0.0001
 # Of functions that a process knows. One that forgets them all is sent those that it needs again.
-MOST_PROGRAMS, MOST_LARGE = 256, 8  # and of these in files in memory
+MOST_PROGRAMS, MOST_PROGRAM_BYTES = 256, 8 << 20
+MOST_LARGE = 8  # and of these in files in memory
 
 
 class Sealed:
@@ -93,9 +93,9 @@ class WorkerProcess(Family):
 
     __slots__ = (
         "_backlog", "_connection", "_descriptors", "_generation", "_large_programs", "_last", "_memory", "_missing",
-        "_outputs", "_page", "_programs", "_rest", "_surroundings", "batch_id", "child_end", "closed", "exited_at",
-        "fd", "idle_since", "lane", "number", "own_pid", "page_fd", "pidfd", "ready", "row", "seed", "sent",
-        "signal_wanted", "since", "stalled", "told",
+        "_outputs", "_page", "_program_bytes", "_programs", "_rest", "_surroundings", "batch_id", "child_end",
+        "closed", "exited_at", "fd", "idle_since", "lane", "number", "own_pid", "page_fd", "pidfd", "ready", "row",
+        "seed", "sent", "signal_wanted", "since", "stalled", "told",
     )  # fmt: skip
 
     def __init__(self, number: int, mark: bytes, row: int, seed: object = None) -> None:
@@ -104,7 +104,7 @@ class WorkerProcess(Family):
         self.row = row
         self.seed = seed
         self.pidfd = -1
-        self._connection, self.child_end = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+        self._connection, self.child_end = blocking_pair(SOCK_STREAM)
         try:
             self.page_fd = os.memfd_create("arrea-page", os.MFD_CLOEXEC)
             os.ftruncate(self.page_fd, frames.PAGE_BYTES)
@@ -118,11 +118,11 @@ class WorkerProcess(Family):
         self.fd = self._connection.fileno()
         self._rest: list[bytes] = []  # of a frame that isn't complete
         self._missing = 0  # so many bytes, at least
-        self._backlog: deque[tuple[bytes, Sequence[int | Parcel]]] = deque()
+        self._backlog: deque[tuple[bytes | memoryview, Sequence[int | Parcel]]] = deque()
         self._descriptors: list[int] = []
         self._generation = self._last = 0
         self._programs: set[int] = set()
-        self._large_programs = 0
+        self._large_programs = self._program_bytes = 0
         self._surroundings: Surroundings | None = None
         self._outputs: object = None
         self.lane: int | None = None
@@ -207,9 +207,9 @@ class WorkerProcess(Family):
             parts.clear()
 
     def _send_program(self, program: Program, parts: list[bytes]) -> None:
-        if len(self._programs) >= MOST_PROGRAMS or self._large_programs >= MOST_LARGE:
+        if self._knows_enough():
             self._programs.clear()
-            self._large_programs = 0
+            self._large_programs = self._program_bytes = 0
             parts.append(frame(frames.FORGET, 0))
         self._programs.add(program.number)
         if isinstance(program.pickled, Parcel):
@@ -218,15 +218,20 @@ class WorkerProcess(Family):
             told = frame(frames.PROGRAM, program.number, flags=frames.IN_MEMORY)
             self._backlog.append((told, (program.pickled,)))
         else:
+            self._program_bytes += len(program.pickled)
             parts.append(frame(frames.PROGRAM, program.number, program.pickled))
+
+    def _knows_enough(self) -> bool:
+        many, much = len(self._programs) >= MOST_PROGRAMS, self._program_bytes >= MOST_PROGRAM_BYTES
+        return many or much or self._large_programs >= MOST_LARGE
 
     def _send_surroundings(self, surroundings: Surroundings | None, parts: list[bytes]) -> None:
         """Unless they are the same as the last ones, which were another object."""
         assert surroundings is not None
         before, self._surroundings = self._surroundings, surroundings
         outputs = [fd for fd in OUTPUTS if is_open(fd)]  # the program may have closed them since
-        these = [(status.st_dev, status.st_ino) for status in map(os.fstat, outputs)]
-        if before is not None and before.told == surroundings.told and these == self._outputs:
+        these = [_which(fd) for fd in outputs]
+        if before is not None and before.is_like(surroundings) and these == self._outputs:
             return
         self._outputs = these
         self._queue(parts)
@@ -249,10 +254,10 @@ class WorkerProcess(Family):
                 self.stalled = error.errno != errno.EAGAIN  # nobody tells when there is room again
                 return False
             if sent < len(data):
-                self._backlog.appendleft((data[sent:], ()))
+                self._backlog.appendleft((memoryview(data)[sent:], ()))
         return True
 
-    def _send(self, data: bytes, rights: Sequence[int | Parcel]) -> int:
+    def _send(self, data: bytes | memoryview, rights: Sequence[int | Parcel]) -> int:
         if not rights:
             return self._connection.send(data, MSG_NOSIGNAL)
         fds = [item.fd if isinstance(item, Parcel) else item for item in rights]
@@ -439,6 +444,12 @@ def _sealed(ending: Return, flags: int, rest: memoryview, memory: memoryview | N
     name, text, trace, notes, pickled = told
     ending.problem = Raised(None, name, text, trace, tuple(notes))
     return None if pickled is None else Sealed(ending, pickled)
+
+
+def _which(fd: int) -> object:
+    """What it leads to; of a file on a disk nobody can say whether it was opened once more, at another place."""
+    status = os.fstat(fd)
+    return object() if S_ISREG(status.st_mode) else (status.st_dev, status.st_ino)
 
 
 def _close(descriptors: Iterable[int]) -> None:

@@ -1,0 +1,366 @@
+"""What somebody found who tried to break functions without having seen how they are made."""
+
+import asyncio
+import gc
+import inspect
+import os
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arrea import Engine, Task
+from arrea._runtime import processes
+from tests.faults.conftest import GRACE_MS, mark
+from tests.faults.hosts import Host, run_host
+from tests.faults.test_functions import lives
+from tests.support import wait_until
+
+__all__ = ["mark"]
+
+pytestmark = pytest.mark.timeout(40)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    with Engine(kill_grace=GRACE_MS, max_processes=2, default_policy="once") as engine:
+        yield engine
+
+
+# ── nothing is left ───────────────────────────────────────────────────────────────────────────────
+
+
+def becomes_a_daemon(place: str) -> None:
+    """Nobody's child, in a session of its own, and never exec'd: only its environment tells whose it is."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            Path(place).write_text(str(os.getpid()))
+            time.sleep(60)
+        os._exit(0)
+    os.wait()
+    time.sleep(60)
+
+
+def noted(place: Path) -> int:
+    assert wait_until(lambda: place.exists() and place.read_text() != "")
+    return int(place.read_text())
+
+
+@pytest.mark.parametrize("end", ["timeout", "cancel", "close"])
+def test_a_function_that_forked_a_daemon(end: str, tmp_path: Path) -> None:
+    place = tmp_path / "pid"
+    with Engine(kill_grace=GRACE_MS, max_processes=1, default_policy="once") as engine:
+        batch = engine.submit(
+            [Task(becomes_a_daemon, str(place))], timeout="2s" if end == "timeout" else None
+        )
+        daemon = noted(place)
+        if end == "cancel":
+            batch.cancel()
+        if end != "close":
+            batch.wait("10s")
+            assert not lives(daemon)
+    assert wait_until(lambda: not lives(daemon), 2.0)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_function_that_forked_a_daemon_and_a_host_that_is_killed(
+    nested: bool, mark: str, tmp_path: Path
+) -> None:
+    place = tmp_path / "pid"
+    call = "lambda: becomes_a_daemon(PLACE)"
+    if nested:
+        call = f"lambda: arrea.execute({call}, timeout=None)"
+    script = f"from pathlib import Path\n{inspect.getsource(becomes_a_daemon)}\nPLACE = {str(place)!r}\n"
+    with Host(mark, script + f"arrea.submit([{call}], timeout=None)\npause()") as host:
+        daemon = noted(place)
+        os.kill(host.pid, signal.SIGKILL)
+        assert wait_until(lambda: not lives(daemon), 2.0)
+
+
+def test_idle_processes_that_do_not_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arrea._runtime.pool.IDLE_MS", 300.0)
+    monkeypatch.setattr(processes, "LEAVES_WITHIN_MS", 300.0)
+
+    def sticks() -> int:
+        import atexit
+
+        atexit.register(time.sleep, 60)
+        return os.getpid()
+
+    with Engine(max_processes=2) as engine:
+        pids = engine.run([sticks] * 2, workers=2).unwrap()
+        assert wait_until(lambda: not any(map(lives, pids)), 5.0)
+
+
+# ── nothing hangs ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_seed_that_cannot_start(mark: str) -> None:
+    ended = run_host(
+        mark,
+        """
+os.environ["PYTHONHOME"] = "/nowhere"
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what its interpreter says
+began = time.monotonic()
+say(arrea.execute(lambda: 1, timeout="5s").error.code, time.monotonic() - began < 8)
+del os.environ["PYTHONHOME"]
+say(arrea.execute(lambda: 1).data)
+""",
+    )
+    assert ended.out == ["spawn_failed True", "1"]
+
+
+def test_functions_that_kill_the_seed_again_and_again(engine: Engine) -> None:
+    """Also the one that is just being forked to be there for the next kill."""
+
+    def kills() -> None:
+        os.kill(os.getppid(), 9)
+        time.sleep(0.05)
+
+    policy: Any = {"max_retries": 2, "retry_delay": 1}
+    for _ in range(5):
+        results = engine.run([kills] * 4, workers=2, policy=policy, timeout="5s")
+        assert {result.error.code for result in results if result.error} == {"worker_crashed"}
+    assert engine.run([os.getpid] * 4, workers=2).success
+
+
+def test_sockets_that_time_out(mark: str) -> None:
+    ended = run_host(
+        mark,
+        """
+import socket
+socket.setdefaulttimeout(0.2)
+say(arrea.run([lambda: (time.sleep(0.6), 1)[1]] * 3, policy="once").data)
+say(list(arrea.map(abs, range(-3, 0))), arrea.execute("echo a").data.stdout.strip())
+""",
+    )
+    assert ended.out == ["[1, 1, 1]", "[3, 2, 1] a"]
+
+
+class Masked:
+    """Asking for its class takes a minute, here."""
+
+    @property
+    def __class__(self) -> Any:
+        if threading.current_thread().name == "arrea-opener":
+            time.sleep(60)
+        return Masked
+
+
+class Unmasks(Exception):
+    def __reduce__(self) -> Any:
+        return Masked, ()
+
+
+def test_an_exception_that_becomes_something_that_hangs(engine: Engine) -> None:
+    def fails() -> None:
+        raise Unmasks("x")
+
+    began = time.monotonic()
+    failed, slow = engine.run([fails, "sleep 30"], workers=2, timeout="1s")
+    assert failed.error is not None and failed.error.code == "exception"
+    assert slow.error is not None and slow.error.code == "timeout"
+    assert time.monotonic() - began < 5
+
+
+class Judge(type):
+    def __instancecheck__(cls, _: object) -> bool:
+        raise RuntimeError("asked in the engine's turn")
+
+    def __subclasscheck__(cls, _: object) -> bool:
+        raise RuntimeError("asked in the engine's turn")
+
+
+class Judging(ZeroDivisionError, metaclass=Judge):
+    pass
+
+
+@pytest.mark.parametrize("kind", [Judging, ZeroDivisionError, ArithmeticError])
+def test_exception_classes_that_judge_by_themselves(kind: type[Exception], engine: Engine) -> None:
+    policy: Any = {"max_retries": 1, "retry_delay": 1, "retry_on": (kind,)}
+    result = engine.execute(lambda: 1 / 0, policy=policy)
+    assert result.error is not None and result.error.code == "exception"
+    assert result.attempts == (1 if kind is Judging else 2)
+
+
+def test_thousands_of_coroutines_are_cancelled_at_once() -> None:
+    async def waits() -> None:
+        await asyncio.sleep(60)
+
+    count = 6000
+    with Engine(max_workers=count, max_commands_per_batch=None, default_policy="once") as engine:
+        batch = engine.submit([waits] * count, workers=count, timeout=None)
+        assert wait_until(lambda: len(engine.running()) == count, 10.0)
+        began = time.monotonic()
+        batch.cancel()
+        results = batch.wait("30s")
+        assert time.monotonic() - began < 4  # it was 7
+    assert {(r.error.code, r.error.abandoned) for r in results if r.error} == {("cancelled", False)}
+
+
+# ── values are what they were ─────────────────────────────────────────────────────────────────────
+
+HOME = """
+LEVEL = 1
+class Account(Base):
+    total = 0
+    books = {}
+    def level(self): return LEVEL
+class Refused(Exception):
+    def level(self): return LEVEL
+def spend():
+    Account.total += 1
+    Account.books["there"] = 1
+    return Account()
+def refuse(): raise Refused("no")
+"""
+
+
+@pytest.mark.parametrize("base", ["object", "Registered"])
+def test_a_class_of_the_script_stays_as_it_is_here(base: str, mark: str) -> None:
+    """Though one of its instances comes back, from where its attributes were changed."""
+    ended = run_host(
+        mark,
+        f"""
+made = []
+class Registered:
+    def __init_subclass__(cls): made.append(cls.__name__)
+Base = {base}
+{HOME}
+books, level = Account.books, Account.level
+for _ in range(3):
+    account = arrea.execute(spend).data
+    refused = arrea.execute(refuse).error.exception
+LEVEL = 2
+say(type(account) is Account, type(refused) is Refused, account.level(), refused.level())
+say(Account.total, Account.books is books, books, Account.level is level, made in ([], ["Account"]))
+""",
+    )
+    assert ended.out == ["True True 2 2", "0 True {} True True"]
+
+
+def test_a_class_that_is_only_there(engine: Engine) -> None:
+    """It has to come with all that it is."""
+
+    def makes() -> Any:
+        class Point:
+            scale = 3
+
+            def far(self) -> int:
+                return self.scale * 2
+
+        return Point()
+
+    first, second = engine.run([makes, makes], workers=1).unwrap()
+    assert (first.far(), second.far()) == (6, 6)
+
+
+def test_functions_that_remember(mark: str) -> None:
+    ended = run_host(
+        mark,
+        """
+import functools
+@functools.cache
+def fibonacci(number): return number if number < 2 else fibonacci(number - 1) + fibonacci(number - 2)
+@functools.lru_cache(maxsize=3, typed=True)
+def one(value): return value
+class Account:
+    @functools.lru_cache
+    def owner(self): return "me"
+say(arrea.execute(arrea.Task(fibonacci, 30)).data, arrea.execute(lambda: fibonacci(20)).data)
+say(arrea.execute(lambda: (one(1), one.cache_parameters())[1]).data, arrea.execute(Account().owner).data)
+say(fibonacci.cache_info().currsize)
+""",
+    )
+    assert ended.out == ["832040 6765", "{'maxsize': 3, 'typed': True} me", "0"]
+
+
+class Uncountable(type):
+    """Its classes can't be compared, nor looked up."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(cls, _: object) -> bool:
+        raise RuntimeError("compared")
+
+
+def test_values_of_a_class_that_cannot_be_compared(engine: Engine) -> None:
+    class Value(metaclass=Uncountable):
+        pass
+
+    results = list(engine.map(lambda _: 1, [1, Value(), 2], return_results=True))
+    assert [result.data for result in results][::2] == [1, 1]
+    result = engine.execute(lambda: Value())
+    assert result.success or (result.error is not None and result.error.code == "not_picklable")
+    assert engine.execute(lambda: 1).unwrap() == 1
+
+
+def test_a_module_that_another_thread_is_just_importing(mark: str) -> None:
+    ended = run_host(
+        mark,
+        """
+import builtins
+engine, troubles = arrea.Engine(), []
+imports = builtins.__import__
+def slowly(name, *more, **named):
+    if name.endswith("cloudpickle") and threading.current_thread() is not threading.main_thread():
+        time.sleep(0.02)
+    return imports(name, *more, **named)
+builtins.__import__ = slowly
+threading.Thread(target=lambda: arrea.submit([lambda: 1])).start()
+until = time.monotonic() + 0.4
+while time.monotonic() < until:
+    engine.submit([arrea.Task(time.sleep, 0)], policy="once").wait()
+say("fine")
+engine.close()
+""",
+        within=30,
+    )
+    assert ended.out == ["fine"]
+
+
+# ── nothing is kept ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_threads_keep_no_value_of_a_call_that_is_over(engine: Engine) -> None:
+    class Value:
+        pass
+
+    results = engine.run([Task(Value, isolation="thread")] * 8, workers=8)
+    values = [weakref.ref(result.data) for result in results]
+    del results
+    assert wait_until(lambda: gc.collect() >= 0 and not any(value() for value in values))
+
+
+def test_functions_that_were_sent_are_not_kept_for_ever(mark: str) -> None:
+    ended = run_host(
+        mark,
+        """
+import functools
+for number in range(400):
+    arrea.execute(functools.partial(len, os.urandom(200_000))).unwrap()
+say(status("VmRSS") < 90_000, arrea.execute(lambda: status("VmRSS") < 90_000).data)
+""",
+        within=60,
+    )
+    assert ended.out == ["True True"]
+
+
+def test_arguments_that_are_large_where_there_is_no_memory_file(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.execute(lambda: 1)
+    monkeypatch.setattr(os, "memfd_create", refused)
+    began = time.monotonic()
+    assert engine.execute(Task(len, bytes(100_000_000))).unwrap() == 100_000_000
+    assert time.monotonic() - began < 8
+
+
+def refused(*_: object) -> int:
+    raise OSError(38, "no memory files here")
