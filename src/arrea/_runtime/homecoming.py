@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 # What cloudpickle names in a pickle that has a class by value.
 MAKERS, SETTER = ("_make_skeleton_class", "_make_skeleton_enum"), "_class_setstate"
-_has_class = re.compile(
-    SETTER.encode()
-).search  # unlike `in`, it searches memory that isn't bytes, and copies nothing
 
 
 def load(pickled: bytes | memoryview, buffers: Iterable[object] = ()) -> object:
