@@ -52,6 +52,8 @@ class Surroundings:
 
 
 def _plain(text: object) -> str:
+    if type(text) is str:
+        return text
     if issubclass(type(text), str):
         return str.__str__(text)
     try:

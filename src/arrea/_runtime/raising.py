@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # The frames of ours that stand above the user's function.
-OWN = ("arrea/_runtime/pool_child.py", "arrea/_runtime/threads.py", "arrea/_runtime/coroutines.py")
+OWN = tuple(f"arrea/_runtime/{name}.py" for name in ("pool_child", "surroundings", "threads", "coroutines"))
 # Python's own, whatever a class or its metaclass has of the same name.
 TRACEBACK: Any = BaseException.__dict__["__traceback__"]
 

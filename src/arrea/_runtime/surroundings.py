@@ -55,8 +55,8 @@ class Surroundings:
         self._own = {name: os.environ[name] for name in ("ARREA_TASK", "ARREA_ATTEMPT")}
 
     def change(self, told: tuple[str, dict[str, str], list[str], list[str]], outputs: list[int]) -> None:
-        self._cwd, variables, self._import_path, self._arguments = told
-        _forget_missing_places()
+        self._cwd, variables, path, self._arguments = told
+        self._set_import_path(path)
         for own, fd in zip((1, 2), outputs, strict=False):
             os.dup2(fd, own)
         close_all(outputs)
@@ -75,6 +75,15 @@ class Surroundings:
         if environ.get("TZ") != zone:
             tzset()
 
+    def _set_import_path(self, path: list[str]) -> None:
+        """What was put into it over here stays: modules that are here may need it, and won't put it there again."""
+        own: list[str] = []
+        with suppress(Exception):  # somebody put something else in its place
+            own = [place for place in sys.path if place not in self._import_path and place not in path]
+        self._import_path = path
+        sys.path = path + own
+        _forget_missing_places()
+
     def restore(self) -> None:
         """Before each call: the last one may have changed them."""
         environ = self._environ
@@ -85,8 +94,6 @@ class Surroundings:
         except (OSError, ValueError):  # closed by a function; not open yet
             os.chdir(self._cwd)
             self._open_directory()
-        if sys.path != self._import_path:
-            sys.path = list(self._import_path)
         if sys.argv != self._arguments:
             sys.argv = list(self._arguments)
         if sys.stdin is not self._stdin:
