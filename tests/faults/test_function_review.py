@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from arrea import Engine, Task
-from arrea._runtime import processes
+from arrea._runtime import processes, seed
 from tests.faults.conftest import GRACE_MS, mark
 from tests.faults.hosts import Host, run_host
 from tests.faults.test_functions import lives
@@ -70,8 +70,9 @@ def test_a_function_that_forked_a_daemon(end: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_function_that_forked_a_daemon_and_a_host_that_is_killed(
-    nested: bool, mark: str, tmp_path: Path
+    nested: bool, mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("ARREA_TASK", "somebody's own")
     place = tmp_path / "pid"
     call = "lambda: becomes_a_daemon(PLACE)"
     if nested:
@@ -128,6 +129,19 @@ def test_functions_that_kill_the_seed_again_and_again(engine: Engine) -> None:
         results = engine.run([kills] * 4, workers=2, policy=policy, timeout="5s")
         assert {result.error.code for result in results if result.error} == {"worker_crashed"}
     assert engine.run([os.getpid] * 4, workers=2).success
+
+
+def test_time_in_which_the_host_did_not_run_is_no_silence_of_the_seed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a pause of the machine both go on, and whoever comes first must not take the other for dead."""
+    parent = engine.execute(os.getppid).unwrap()
+    slow = engine.submit([lambda: (time.sleep(1.5), 1)[1]])
+    os.kill(parent, signal.SIGSTOP)
+    monkeypatch.setattr(seed, "monotonic", lambda: time.monotonic() + 3600)
+    monkeypatch.setattr(seed, "SIGCONT", signal.SIGCONT)
+    assert engine.run([lambda: os._exit(3), abs], workers=2)[0].error is not None
+    assert slow.wait().unwrap() == [1] and engine.execute(os.getppid).unwrap() == parent
 
 
 def test_sockets_that_time_out(mark: str) -> None:
@@ -187,6 +201,30 @@ def test_exception_classes_that_judge_by_themselves(kind: type[Exception], engin
     result = engine.execute(lambda: 1 / 0, policy=policy)
     assert result.error is not None and result.error.code == "exception"
     assert result.attempts == (1 if kind is Judging else 2)
+
+
+def test_a_loop_that_makes_no_tasks(engine: Engine) -> None:
+    """It has a factory of the user's, which fails for one of them."""
+
+    async def runs(number: int) -> int:
+        return number
+
+    async def among_others() -> Any:
+        loop = asyncio.get_running_loop()
+        calls: list[int] = []
+
+        def factory(loop: Any, coroutine: Any, **more: Any) -> Any:
+            calls.append(1)
+            if len(calls) == 2:
+                raise RuntimeError("no task for you")
+            return asyncio.Task(coroutine, loop=loop, **more)
+
+        batch = [Task(runs, number) for number in range(4)]
+        loop.set_task_factory(factory)
+        return await engine.run_async(batch, workers=4)
+
+    results = asyncio.run(among_others())
+    assert sorted(result.success for result in results) == [False, True, True, True]
 
 
 def test_thousands_of_coroutines_are_cancelled_at_once() -> None:
@@ -323,6 +361,135 @@ engine.close()
         within=30,
     )
     assert ended.out == ["fine"]
+
+
+def test_a_function_that_remembers_under_another_decorator(mark: str) -> None:
+    """What is under it can't be told: refused is better than called without a part of it."""
+    ended = run_host(
+        mark,
+        """
+import functools
+def memo(function):
+    @functools.wraps(function)
+    @functools.cache
+    def around(value): return function(value) * 100
+    return around
+@memo
+def one(value): return value + 1
+@functools.cache
+def tries(): return getattr(tries, "limit", 1)
+tries.limit = 5
+try:
+    arrea.run([arrea.Task(one, 1)])
+except arrea.InvalidBatch as error:
+    say("__wrapped__ was changed" in str(error))
+say(arrea.execute(tries).data)
+""",
+    )
+    assert ended.out == ["True", "5"]
+
+
+@pytest.mark.parametrize("how", ["hook", "metaclass"])
+def test_books_that_are_kept_of_classes(how: str, mark: str) -> None:
+    """They have the classes that there are, here and there, and no empty ones."""
+    base = {
+        "hook": """
+class Base:
+    books = {}
+    def __init_subclass__(cls): Base.books[cls.__name__] = cls
+""",
+        "metaclass": """
+class Books(type):
+    books = {}
+    def __init__(cls, *more): Books.books[cls.__name__] = cls
+class Base(metaclass=Books): pass
+""",
+    }
+    ended = run_host(
+        mark,
+        base[how]
+        + """
+class Entry(Base):
+    def hi(self): return "hi"
+def makes(): return Entry()
+def looks(): return Base.books["Entry"] is Entry, hasattr(Base.books["Entry"], "hi")
+with arrea.Engine(max_processes=1) as engine:
+    for _ in range(2):
+        say(type(engine.execute(makes).data) is Entry, *looks(), *engine.execute(looks).data)
+""",
+    )
+    assert ended.out == ["True True True True True"] * 2
+
+
+def test_a_class_that_is_only_there_and_is_changed_there(engine: Engine) -> None:
+    def changes(number: int) -> Any:
+        global Changing
+        if number == 0:
+
+            class Changing:
+                value = 0
+
+        Changing.value = number
+        return Changing
+
+    with Engine(max_processes=1) as one:
+        assert [one.execute(Task(changes, number)).unwrap().value for number in range(3)] == [0, 1, 2]
+
+
+def test_what_a_function_mentions_is_not_asked_anything(mark: str, tmp_path: Path) -> None:
+    (tmp_path / "mentions.py").write_text("""
+class Proxy:
+    def __getattribute__(self, name): raise SystemExit("working outside of context")
+proxy = Proxy()
+def function(use=False): return proxy.user if use else 1
+""")
+    ended = run_host(
+        mark,
+        f"""
+sys.path.insert(0, {str(tmp_path)!r})
+import mentions
+say(arrea.execute(mentions.function).data)
+""",
+    )
+    assert ended.out == ["1"]
+
+
+def test_modules_that_are_found_though_they_do_not_look_so(mark: str, tmp_path: Path) -> None:
+    """They hold what can't be sent, and needn't be sent."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    lock = "import os, sys, threading, types\nLOCK = threading.Lock()\ndef f():\n    with LOCK: return 5\n"
+    (tmp_path / "real" / "resolved.py").write_text(lock + "__file__ = os.path.realpath(__file__)\n")
+    makes = "part = types.ModuleType('single.part')\npart.f, f.__module__ = f, 'single.part'\n"
+    (tmp_path / "real" / "single.py").write_text(f"{lock}{makes}sys.modules['single.part'] = part\n")
+    ended = run_host(
+        mark,
+        f"""
+sys.path.insert(0, {str(tmp_path / "link")!r})
+import resolved, single
+f = single.part.f
+say(arrea.execute(resolved.f).data, arrea.execute(f).data, arrea.execute(lambda: f()).data)
+""",
+    )
+    assert ended.out == ["5 5 5"]
+
+
+def test_a_directory_with_the_name_of_a_module(mark: str, tmp_path: Path) -> None:
+    (tmp_path / "tool").mkdir()
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "tool.py").write_text("def f(): return 1")
+    ended = run_host(
+        mark,
+        f"""
+import importlib.util
+sys.path.insert(0, {str(tmp_path)!r})
+spec = importlib.util.spec_from_file_location("tool", {str(tmp_path / "plugins" / "tool.py")!r})
+sys.modules["tool"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["tool"])
+say(arrea.execute(sys.modules["tool"].f).data)
+""",
+    )
+    assert ended.out == ["1"]
 
 
 # ── nothing is kept ───────────────────────────────────────────────────────────────────────────────

@@ -184,23 +184,3 @@ def test_another_arrea_that_is_installed_too(tmp_path: Path) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
     assert (ended.stdout, ended.stderr) == ("True\n", "")
-
-
-def test_a_log_that_is_opened_once_more(mark: str, tmp_path: Path) -> None:
-    """What functions print goes behind what the program wrote, not where its first descriptor was."""
-    log = tmp_path / "log"
-    run_host(
-        mark,
-        f"""
-def reopen():
-    fd = os.open({str(log)!r}, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(fd, 1)
-    os.close(fd)
-for _ in range(2):
-    reopen()
-    os.write(1, b"begins\\n")
-    arrea.execute(lambda: print("function", flush=True)).unwrap()
-    os.write(1, b"ends\\n")
-""",
-    )
-    assert log.read_text() == "begins\nfunction\nends\n"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PROTOCOL = 5
 SIZE = Struct("<Q")
+STACK_GLOBAL = b"\x93"  # the opcode of protocol 5 without which a pickle names no module
 # A pickle with buffers of so many bytes goes through memory, and so does a larger pickle.
 LARGE_BYTES = 256 * 1024
 
@@ -59,11 +60,18 @@ def dump(value: object, large: bool = True) -> tuple[bytes, list[memoryview]]:
 
 
 def _dump(value: object, callback: Any, buffers: list[PickleBuffer]) -> bytes:
-    pickled = _by_pickle(value, callback)
-    if pickled is not None:
+    pickled, is_enough = _by_pickle(value, callback)
+    if is_enough:
         return pickled
+    named = buffers[:]
     buffers.clear()
-    return _by_value(value, callback)
+    try:
+        return _by_value(value, callback)
+    except Exception:
+        if not pickled or b"__main__" in pickled:
+            raise
+        buffers[:] = named  # a module that can't be sent whole: perhaps it is found over there after all
+        return pickled
 
 
 def _by_value(value: object, callback: Any) -> bytes:
@@ -96,7 +104,7 @@ def _pickler() -> Any:
 
         def reducer_override(self, obj: Any) -> Any:
             if type(obj) is _lru_cache_wrapper and not _is_found_by_name(obj):
-                return cached, (obj.__wrapped__, obj.cache_parameters())
+                return cached, (_cached_by(obj), obj.cache_parameters()), _own_attributes(obj)
             return super().reducer_override(obj)
 
     return Pickler
@@ -107,6 +115,25 @@ def cached(function: Any, parameters: dict[str, Any]) -> Any:
     from functools import lru_cache
 
     return lru_cache(**parameters)(function)
+
+
+def _cached_by(function: Any) -> Any:
+    """What it calls. Another decorator around it (`functools.wraps`) may have made it say something else."""
+    from gc import get_referents
+
+    wrapped = function.__wrapped__
+    if any(held is wrapped for held in get_referents(function)):
+        return wrapped
+    raise TypeError(
+        f"what {function.__qualname__} remembers the values of can't be told: its __wrapped__ was changed"
+    )
+
+
+def _own_attributes(function: Any) -> dict[str, Any] | None:
+    from functools import WRAPPER_ASSIGNMENTS
+
+    others = {*WRAPPER_ASSIGNMENTS, "__wrapped__", "cache_parameters"}
+    return {name: value for name, value in vars(function).items() if name not in others} or None
 
 
 def _is_found_by_name(function: Any) -> bool:
@@ -121,20 +148,22 @@ def _is_found_by_name(function: Any) -> bool:
     return found is function
 
 
-def _by_pickle(value: object, callback: Any) -> bytes | None:
-    """None for what it can't, or what would be another thing over there."""
+def _by_pickle(value: object, callback: Any) -> tuple[bytes, bool]:
+    """And whether that will do: nothing where it can't; not what would be another thing over there."""
     try:
         pickled = dumps(value, PROTOCOL, buffer_callback=callback)
     except Exception:  # noqa: BLE001 - lambdas, closures; or what a user's own method raises, which it will again
-        return None
-    return None if b"__main__" in pickled or _names_module_by_value(pickled) else pickled
+        return b"", False
+    return pickled, not (b"__main__" in pickled or _names_module_by_value(pickled))
 
 
 def _names_module_by_value(pickled: bytes) -> bool:
     """One that the user told cloudpickle to send whole, for over there it can't be imported."""
     # While another thread is just importing it, it has no such function yet, and nobody has told it anything.
     registry = getattr(sys.modules.get("cloudpickle"), "list_registry_pickle_by_value", None)
-    return registry is not None and any(name.encode() in pickled for name in registry())
+    if registry is None or STACK_GLOBAL not in pickled:
+        return False
+    return any(name.encode() in pickled for name in registry())
 
 
 def _is_placeholder(part: object) -> bool:
@@ -213,11 +242,11 @@ def _write(fd: int, data: Any) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def fetch(fd: int) -> object:
+def fetch(fd: int, load: Callable[..., object] = loads) -> object:
     """The value that `store` stored. Its buffers are memory of its own, which a second one doesn't share."""
     from arrea._model.mapped import mapped
 
-    return opened(mapped(fd))
+    return opened(mapped(fd), load)
 
 
 def take(fd: int) -> memoryview:

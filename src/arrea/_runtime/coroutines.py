@@ -161,7 +161,7 @@ class Stage:
             self._wanted.clear()
             self._unwanted.clear()
             for attempt in list(self._live):
-                self._over += self._cancelled(attempt, "its event loop was closed")
+                self._over += self._ended(attempt, asyncio.CancelledError("its event loop was closed"))
             self._tell()
         if self._tasks:
             self._let_go_of_tasks()
@@ -181,7 +181,12 @@ class Stage:
         while wanted:
             attempt, call = wanted.popleft()
             assert call.context is not None
-            tasks[attempt] = create(self._perform(attempt, call), context=call.context.copy())
+            coroutine = self._perform(attempt, call)
+            try:
+                tasks[attempt] = create(coroutine, context=call.context.copy())
+            except Exception as error:  # noqa: BLE001 - the loop has a task factory of the user's
+                coroutine.close()
+                self._end(attempt, error)
         while self._unwanted:
             self._cancel(self._unwanted.popleft())
 
@@ -224,16 +229,18 @@ class Stage:
     def _never_began(self, attempt: AttemptId) -> None:
         """If it was cancelled before that, for then it can't say so itself."""
         self._tasks.pop(attempt, None)
-        for returned in self._cancelled(attempt, "cancelled before it began"):
+        self._end(attempt, asyncio.CancelledError("cancelled before it began"))
+
+    def _end(self, attempt: AttemptId, error: BaseException) -> None:
+        for returned in self._ended(attempt, error):
             self._tell_soon(returned)
 
-    def _cancelled(self, attempt: AttemptId, told: str) -> list[Input]:
+    def _ended(self, attempt: AttemptId, error: BaseException) -> list[Input]:
         """The end of one that can't tell it, if nobody has told it yet."""
         lane = self._live.pop(attempt, None)
         if lane is None:
             return []
         now = self._clock()
-        error = asyncio.CancelledError(told)
         ending = Return(now, now, 0, None, None, Raised(error, *describe(error)))
         return [Returned(lane, (attempt,), (ending,))]
 

@@ -16,6 +16,7 @@ import _signal
 import os
 import select
 import sys
+from itertools import pairwise
 from time import monotonic, sleep
 
 from arrea._runtime.roster import is_closed, is_roster, note_swept, open_process, read_rows, sign_in
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 ROSTER = 0
 NAME = b"arrea-guardian"  # the kernel keeps 15 bytes
+MARKS = (b"ARREA_TASK", b"ARREA_ATTEMPT")
 SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM, SIGCONT = 1, 2, 3, 9, 15, 18
 # They are sent to everybody at a logout or a shutdown, to the host too. When it is gone the guardian goes.
 IGNORED = (SIGHUP, SIGINT, SIGQUIT, SIGTERM)
@@ -267,13 +269,13 @@ class _Sweep:
 
 
 def _marks(pid: int) -> list[tuple[bytes, bytes]]:
-    """Tasks and attempts. One of an Arrea within another one's task may carry the marks of both."""
-    entries = environ_of(pid).split(b"\0")
-    return [*zip(_values(entries, b"ARREA_TASK="), _values(entries, b"ARREA_ATTEMPT="), strict=False)]
-
-
-def _values(entries: list[bytes], name: bytes) -> list[bytes]:
-    return [entry[len(name) :] for entry in entries if entry.startswith(name)]
+    """Tasks and attempts. One of an Arrea within another one's task may carry the marks of both, each side by side."""
+    entries = [entry.partition(b"=")[::2] for entry in environ_of(pid).split(b"\0")]
+    found = [entry for entry in entries if entry[0] in MARKS]
+    if len(found) == len(dict(found)) == len(MARKS):  # whatever came in between
+        return [(dict(found)[MARKS[0]], dict(found)[MARKS[1]])]
+    pairs = pairwise(found)
+    return [(task, attempt) for (one, task), (other, attempt) in pairs if (one, other) == MARKS]
 
 
 def _send_all(processes: list[Process], number: int) -> None:

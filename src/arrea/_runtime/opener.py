@@ -14,7 +14,7 @@ from time import monotonic
 from arrea._model.ending import Raised, Stuck
 from arrea._model.pickled import opened
 from arrea._model.text import type_name
-from arrea._runtime.homecoming import load
+from arrea._runtime.classes import load_at_home
 from arrea._runtime.letters import Opened
 
 TYPE_CHECKING = False
@@ -177,7 +177,7 @@ def _is_sealed(sealed: Sealed) -> bool:
 def _unsealed(pickled: bytes | None, memory: memoryview | None) -> tuple[object, str]:
     """The value, and what went wrong."""
     try:
-        return (opened(memory, load) if memory is not None else load(pickled or b"")), ""
+        return (opened(memory, load_at_home) if memory is not None else load_at_home(pickled or b"")), ""
     except BaseException as error:  # noqa: BLE001 - whatever somebody's code raises: it is not ours
         return None, f"{type_name(type(error))} when it was unpickled here"
 

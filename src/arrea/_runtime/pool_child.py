@@ -23,6 +23,7 @@ from arrea._model.pickled import LARGE_BYTES, Unpicklable, dump, fetch, opened, 
 from arrea._model.text import type_name
 from arrea._model.warned import Collected, FirstWarnings, collected
 from arrea._runtime import frames
+from arrea._runtime.classes import MARK, load
 from arrea._runtime.frames import Reader, frame
 from arrea._runtime.held import Held, are_there, received
 from arrea._runtime.raising import describe
@@ -229,10 +230,10 @@ class Worker:
         number = body[:PROGRAM_BYTES]
         pickled = self._programs[number]
         if isinstance(pickled, bytes):
-            function = loads(pickled)
+            function = load(pickled)
         else:
             self._make_room()
-            function = fetch(pickled.fd)
+            function = fetch(pickled.fd, load)
             self._large.append(number)
         self._functions[number] = function
         return function
@@ -244,7 +245,9 @@ class Worker:
 
     def _arguments(self, flags: int, body: bytes) -> Any:
         if flags & frames.IN_MEMORY:
-            arguments: Any = opened(take(self._held.pop(0).fd))
+            arguments: Any = opened(take(self._held.pop(0).fd), load)
+        elif MARK in body:
+            arguments = load(body[PROGRAM_BYTES:])
         else:
             arguments = loads(body[PROGRAM_BYTES:]) if len(body) > PROGRAM_BYTES else ()
         if self._pid < 0:  # to unpickle them has forked

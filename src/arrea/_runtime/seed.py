@@ -71,7 +71,17 @@ class Seed:
     owes: how many reports are still to come.
     """
 
-    __slots__ = ("_backlog", "_control", "_heard_at", "_pid", "_starter", "fd", "owes", "starter")
+    __slots__ = (
+        "_backlog",
+        "_control",
+        "_looked_at",
+        "_pid",
+        "_silent_s",
+        "_starter",
+        "fd",
+        "owes",
+        "starter",
+    )
 
     def __init__(self) -> None:
         ours, its = blocking_pair(SOCK_SEQPACKET)
@@ -85,7 +95,7 @@ class Seed:
         self._control = ours
         self._backlog: deque[tuple[bytes, Sequence[int]]] = deque()  # orders that it had no room for
         self._pid = 0
-        self._heard_at = monotonic()
+        self._looked_at, self._silent_s = monotonic(), 0.0
         self.owes = 1
         self.fd = ours.fileno()
         self.starter = _open(self._starter)
@@ -113,7 +123,7 @@ class Seed:
     def _send(self, order: bytes, descriptors: Sequence[int]) -> None:
         """Never waits: it may wait for us to read its reports."""
         if not self.owes:
-            self._heard_at = monotonic()
+            self._looked_at, self._silent_s = monotonic(), 0.0
         self.owes += 1
         self._backlog.append((order, descriptors))
         self.send_rest()
@@ -150,7 +160,7 @@ class Seed:
         if not data:
             raise EOFError
         self.owes -= 1
-        self._heard_at = monotonic()
+        self._looked_at, self._silent_s = monotonic(), 0.0
         return REPORT.unpack(data)
 
     def wait_for_report(self, seconds: float) -> bool:
@@ -158,10 +168,12 @@ class Seed:
 
     def wake(self) -> None:
         """If it should have said something long ago. Its end is told like any other."""
-        silent = monotonic() - self._heard_at
-        if not self.owes or silent < SILENT_S or self.wait_for_report(0):
-            return  # it has, or we were stopped ourselves
-        number = SIGCONT if silent < LOST_S else SIGKILL
+        now = monotonic()
+        self._silent_s += min(now - self._looked_at, 2 * SILENT_S)  # more than that we were stopped ourselves
+        self._looked_at = now
+        if not self.owes or self._silent_s < SILENT_S or self.wait_for_report(0):
+            return
+        number = SIGCONT if self._silent_s < LOST_S else SIGKILL
         for pid in (self._pid, self._starter if self.starter >= 0 else 0):
             if pid:
                 _signal(pid, number)
@@ -226,6 +238,8 @@ def _start(control: int) -> int:
 
 def _outer_marks() -> list[bytes]:
     """Of an Arrea that this program is a task of: it shall find the seed and all that come of it."""
+    if not all(name in os.environb for name in stamp.NAMES):
+        return []  # somebody's own variable, which names no attempt
     return [mark + b"=" + os.environb[mark] for mark in MARKS if mark in os.environb]
 
 

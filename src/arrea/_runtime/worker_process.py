@@ -17,7 +17,6 @@ from _socket import (
     SOCK_STREAM,
     SOL_SOCKET,
 )
-from _stat import S_ISREG
 from collections import deque
 from mmap import mmap
 from struct import pack
@@ -230,7 +229,7 @@ class WorkerProcess(Family):
         assert surroundings is not None
         before, self._surroundings = self._surroundings, surroundings
         outputs = [fd for fd in OUTPUTS if is_open(fd)]  # the program may have closed them since
-        these = [_which(fd) for fd in outputs]
+        these = [(status.st_dev, status.st_ino) for status in map(os.fstat, outputs)]
         if before is not None and before.is_like(surroundings) and these == self._outputs:
             return
         self._outputs = these
@@ -444,12 +443,6 @@ def _sealed(ending: Return, flags: int, rest: memoryview, memory: memoryview | N
     name, text, trace, notes, pickled = told
     ending.problem = Raised(None, name, text, trace, tuple(notes))
     return None if pickled is None else Sealed(ending, pickled)
-
-
-def _which(fd: int) -> object:
-    """What it leads to; of a file on a disk nobody can say whether it was opened once more, at another place."""
-    status = os.fstat(fd)
-    return object() if S_ISREG(status.st_mode) else (status.st_dev, status.st_ino)
 
 
 def _close(descriptors: Iterable[int]) -> None:
