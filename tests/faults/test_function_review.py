@@ -283,6 +283,36 @@ say(Account.total, Account.books is books, books, Account.level is level, made i
     assert ended.out == ["True True 2 2", "0 True {} True True"]
 
 
+def test_classes_with_slots(mark: str) -> None:
+    """They have them there too: else their instances had another state than they can have here."""
+    ended = run_host(
+        mark,
+        """
+import dataclasses
+@dataclasses.dataclass(slots=True)
+class Row: number: int
+@dataclasses.dataclass(slots=True, frozen=True)
+class Fixed: number: int
+class Plain:
+    __slots__ = "number", "__weakref__"
+    def __init__(self, number): self.number = number
+class Inner(Plain):
+    __slots__ = ("more",)
+class Open(Plain): pass
+def makes(kind):
+    made = kind(7)
+    try: made.other = 1
+    except (AttributeError, TypeError): return made
+    return made.other
+for kind in (Row, Fixed, Plain, Inner):
+    made = arrea.execute(arrea.Task(makes, kind)).unwrap()
+    say(type(made) is kind, made.number, arrea.execute(arrea.Task(lambda row: row.number, kind(8))).unwrap())
+say(arrea.execute(arrea.Task(makes, Open)).unwrap())
+""",
+    )
+    assert ended.out == ["True 7 8"] * 4 + ["1"]
+
+
 def test_a_class_that_is_only_there(engine: Engine) -> None:
     """It has to come with all that it is."""
 

@@ -86,7 +86,8 @@ def _by_value(value: object, callback: Any) -> bytes:
 def _pickler() -> Any:
     """cloudpickle's, with the names of source files, which it leaves out since 3.1.3: tracebacks show them.
 
-    And with functions of `functools.cache`, which it sends by name, where nobody finds that over there.
+    And with functions of `functools.cache`, which it sends by name, where nobody finds that over there; and with the
+    slots of classes, without which an instance has another state over there than here.
     """
     from functools import _lru_cache_wrapper
     from types import CodeType
@@ -105,9 +106,18 @@ def _pickler() -> Any:
         def reducer_override(self, obj: Any) -> Any:
             if type(obj) is _lru_cache_wrapper and not _is_found_by_name(obj):
                 return cached, (_cached_by(obj), obj.cache_parameters()), _own_attributes(obj)
-            return super().reducer_override(obj)
+            return _with_slots(obj, super().reducer_override(obj))
 
     return Pickler
+
+
+def _with_slots(obj: Any, reduced: Any) -> Any:
+    """If it makes a class by value: among its arguments is what that begins with."""
+    if type(reduced) is tuple and reduced[0].__name__ == "_make_skeleton_class":
+        beginning = reduced[1][3]
+        if "__slots__" in obj.__dict__:
+            beginning["__slots__"] = obj.__slots__
+    return reduced
 
 
 def cached(function: Any, parameters: dict[str, Any]) -> Any:
