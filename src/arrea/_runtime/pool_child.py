@@ -33,12 +33,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+SHORTEST_WITH_CLASS = 64  # a pickle that makes one names more than that
 PROGRAM_BYTES = frames.PROGRAM_NUMBER.size
 result_header = frames.RESULT_HEADER.pack
 # To ask for the account takes as long as a short call: nothing is counted for those, and the others begin with a
 # figure that is hardly older than that.
 SHORT_S, FRESH_S = 0.0001, 0.0002
-PLAIN_ACCOUNTED = frames.PLAIN | frames.ACCOUNTED
 NONE = dumps(None, 5)
 # Opcodes of protocol 5 without which a pickle runs nobody's code: STACK_GLOBAL, and the extension codes.
 OPENING = (b"\x93", b"\x82", b"\x83", b"\x84")
@@ -96,7 +96,7 @@ class Worker:
 
         try:
             atexit._run_exitfuncs()
-            self._surroundings.flush()
+            self._leave_call()
         finally:
             os._exit(0)
 
@@ -164,18 +164,21 @@ class Worker:
         ended = monotonic()
         if getpid() != self._pid:  # a fork in the function, in what pickled its value, or at the end of that
             self._end_if_copy()
-        account = self._account(ended) if ended - began >= SHORT_S else b""
-        if account:
-            out |= frames.ACCOUNTED
-        if out | frames.ACCOUNTED == PLAIN_ACCOUNTED and packed.__class__ is bytes and not self._warnings:
-            length = TIMES.size + len(account) + len(packed)
+        if out == frames.PLAIN and ended - began < SHORT_S and not self._warnings:
+            length = TIMES.size + len(packed)
             header = result_header(
                 frames.VERSION, frames.RESULT, out, length, number, generation, 1000.0 * began, 1000.0 * ended
             )
-            self._connection.sendall(header + account + packed)
+            self._connection.sendall(header + packed)
         else:
-            head = TIMES.pack(1000.0 * began, 1000.0 * ended) + account
-            self._reply(number, generation, out, head, packed)
+            head = TIMES.pack(1000.0 * began, 1000.0 * ended) + self._account(ended)
+            self._reply(number, generation, out | frames.ACCOUNTED, head, packed)
+
+    def _account(self, ended: float) -> bytes:
+        """What the kernel counted before the call, and after it; short calls right before it are counted with it."""
+        before, self._measured = self._measured, ACCOUNT.pack(*getrusage(RUSAGE_SELF))
+        self._measured_at = ended
+        return before + self._measured
 
     def _reply(self, number: int, generation: int, flags: int, head: bytes, packed: bytes | Parcel) -> None:
         """With all that a call may have besides a plain value."""
@@ -190,12 +193,6 @@ class Worker:
         data = frame(frames.RESULT, number, head, flags | frames.IN_MEMORY, generation)
         sent = self._connection.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, Struct("i").pack(packed.fd))])
         self._send(data[sent:])
-
-    def _account(self, ended: float) -> bytes:
-        """What the kernel counted before the call, and after it; short calls right before it are counted with it."""
-        before, self._measured = self._measured, ACCOUNT.pack(*getrusage(RUSAGE_SELF))
-        self._measured_at = ended
-        return before + self._measured
 
     def _skip(self, flags: int, number: int, generation: int) -> None:
         """It was taken back. The first of a row is told, for nobody can know whether that one began."""
@@ -246,7 +243,7 @@ class Worker:
     def _arguments(self, flags: int, body: bytes) -> Any:
         if flags & frames.IN_MEMORY:
             arguments: Any = opened(take(self._held.pop(0).fd), load)
-        elif MARK in body:
+        elif len(body) > SHORTEST_WITH_CLASS and MARK in body:
             arguments = load(body[PROGRAM_BYTES:])
         else:
             arguments = loads(body[PROGRAM_BYTES:]) if len(body) > PROGRAM_BYTES else ()

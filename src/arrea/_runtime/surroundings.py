@@ -38,6 +38,20 @@ def lifted(fd: int) -> int:
     return high
 
 
+class Watched(dict[bytes, bytes]):
+    """What `os.environ` keeps its variables in: to ask whether it changed is quicker than to compare it, each time."""
+
+    changed = False
+
+    def __setitem__(self, name: bytes, value: bytes) -> None:
+        self.changed = True
+        super().__setitem__(name, value)
+
+    def __delitem__(self, name: bytes) -> None:
+        self.changed = True
+        super().__delitem__(name)
+
+
 class Surroundings:
     """Directory, environment, import path and output of the host, as they were when the batch was submitted."""
 
@@ -51,7 +65,8 @@ class Surroundings:
         self._use_streams()
         self._on_term, self._on_alarm = getsignal(SIGTERM), getsignal(SIGALRM)
         self._environ: Any = os.environ
-        self._variables: dict[bytes, bytes] = dict(self._environ._data)  # type: ignore[attr-defined]
+        self._data = self._environ._data = os.environb._data = Watched(self._environ._data)  # type: ignore[attr-defined]
+        self._variables = dict(self._data)
         self._own = {name: os.environ[name] for name in ("ARREA_TASK", "ARREA_ATTEMPT")}
 
     def change(self, told: tuple[str, dict[str, str], list[str], list[str]], outputs: list[int]) -> None:
@@ -67,13 +82,11 @@ class Surroundings:
 
     def _set_variables(self, variables: dict[str, str]) -> None:
         environ = self._environ
-        zone = environ.get("TZ")
         for name in [name for name in environ if name not in variables]:
             del environ[name]
         environ.update(variables)
-        self._variables = dict(environ._data)
-        if environ.get("TZ") != zone:
-            tzset()
+        self._variables, self._data.changed = dict(self._data), False
+        tzset()  # which reads TZ, as nobody does by himself
 
     def _set_import_path(self, path: list[str]) -> None:
         """What was put into it over here stays: modules that are here may need it, and won't put it there again."""
@@ -98,7 +111,7 @@ class Surroundings:
             sys.argv = list(self._arguments)
         if sys.stdin is not self._stdin:
             sys.stdin = self._stdin
-        if environ._data != self._variables:
+        if self._data.changed:
             self._set_variables(
                 {os.fsdecode(name): os.fsdecode(value) for name, value in self._variables.items()}
             )
@@ -108,19 +121,9 @@ class Surroundings:
         self._directory = lifted(fd)
 
     def leave(self) -> None:
-        """At the end of a call, before its result is told."""
+        """At the end of a call: what it printed is out before its result is, as far as that can be."""
         if getsignal(SIGTERM) is not self._on_term or getsignal(SIGALRM) is not self._on_alarm:
             self._mend_signals()
-        self.flush()
-
-    def _mend_signals(self) -> None:
-        """What ends the process, and what would interrupt it in the middle of another call."""
-        setitimer(ITIMER_REAL, 0)
-        for number, handler in ((SIGTERM, self._on_term), (SIGALRM, self._on_alarm)):
-            signal(number, SIG_DFL if handler is None else handler)
-
-    def flush(self) -> None:
-        """What the function printed is out before its result is. What doesn't work there is no fault of the call."""
         try:
             if sys.stdout is self._stdout and sys.stderr is self._stderr:
                 self._flush_out()
@@ -129,6 +132,12 @@ class Surroundings:
                 self._mend_streams()
         except Exception:  # noqa: BLE001 - closed, detached, deleted; or nobody reads it
             self._mend_streams()
+
+    def _mend_signals(self) -> None:
+        """What ends the process, and what would interrupt it in the middle of another call."""
+        setitimer(ITIMER_REAL, 0)
+        for number, handler in ((SIGTERM, self._on_term), (SIGALRM, self._on_alarm)):
+            signal(number, SIG_DFL if handler is None else handler)
 
     def _mend_streams(self) -> None:
         """A function put others in their places, or did something to them."""
