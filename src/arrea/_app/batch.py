@@ -337,7 +337,7 @@ class Batch:
         self._reactor.look_for(self._number, self._feed)
 
     def _hand_on(self, feed: Feed) -> None:
-        self._reactor.feed(self._number, feed.take(), last=not feed.open)
+        feed.hand_on(lambda pulled: self._reactor.feed(self._number, pulled, last=not feed.open))
 
     def _has_more(self, seen: int) -> bool:
         """Whether there is a result after the first `seen`, or will never be one."""

@@ -61,9 +61,9 @@ class Feed:
         self.open = True
 
     def pull(self, most: int, hold: Callable[[], object]) -> int:
-        """Pulls up to so many, for a millisecond, and says how many. They are for `take`.
+        """Pulls up to so many, for a millisecond, and says how many. They are for `hand_on`.
 
-        hold: is called before a second one is pulled that may be long in coming: somebody else will `take` the first.
+        hold: is called before a second one is pulled that may be long in coming: somebody else will hand on the first.
         What the iterator raises ends the source; it is kept in `error`.
         """
         source, before, until = self._source, self.pulled, monotonic() + BULK_S
@@ -81,7 +81,7 @@ class Feed:
         """What is there already, so that it begins before anybody waits for it."""
         if isinstance(self._source, AtHand):
             self._pull(self._source.iterator, self._window, monotonic() + BULK_S)
-        return self.take()
+        return self._take()
 
     def _pull(self, source: Iterator[object], count: int, until: float) -> None:
         prepare, keep, wanted = self._prepare, self._keep, self.pulled + count
@@ -101,12 +101,27 @@ class Feed:
         self._held.append(work)
         self.pulled += 1
 
-    def take(self) -> list[Work]:
-        """What was pulled since the last time. From any thread."""
+    def hand_on(self, give: Callable[[list[Work]], object]) -> None:
+        """Gives what was pulled since the last time, which may be nothing; for whoever pulls.
+
+        One at a time gives what he took, and only then the next one takes: in the order in which they were pulled.
+        """
+        with self._holding:
+            give(self._take())
+
+    def hand_on_meanwhile(self, give: Callable[[list[Work]], object]) -> None:
+        """The same for the reactor, which waits for nobody: a signal handler may hold up the one who is just at it."""
+        if self._holding.acquire(blocking=False):
+            try:
+                if self._held:
+                    give(self._take())
+            finally:
+                self._holding.release()
+
+    def _take(self) -> list[Work]:
         held = []
-        with self._holding:  # one at a time; meanwhile more may come
-            while self._held:
-                held.append(self._held.popleft())
+        while self._held:  # meanwhile more may come
+            held.append(self._held.popleft())
         return held
 
     def untaken(self, total: int) -> list[tuple[int, Work]]:

@@ -73,6 +73,9 @@ ORDER: dict[type, int] = {
 }
 
 
+ONLY_RETURNED = {Returned}
+
+
 def _rank(given: Input) -> int:
     return ORDER[type(given)]
 
@@ -134,6 +137,8 @@ class Leader:
 
     def _in_order(self, inputs: Sequence[Input], now: float) -> list[Input]:
         """What ended by itself in this turn did so before anything that follows from the other inputs."""
+        if {*map(type, inputs)} == ONLY_RETURNED:  # most turns, where calls are short
+            return inputs  # type: ignore[return-value]
         ordered = sorted(inputs, key=_rank)
         for given in ordered:
             if isinstance(given, Exited):

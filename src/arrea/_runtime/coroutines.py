@@ -204,7 +204,7 @@ class Stage:
         self._tasks.pop(attempt, None)
         lane = self._live.pop(attempt, None)
         if lane is not None:
-            ending = Return(began, clock(), 0, None, value, problem, warnings.take())
+            ending = Return(began, clock(), 0, None, value, problem, warnings.take() if warnings else ())
             self._tell_soon(Returned(lane, (attempt,), (ending,)))
 
     def _tell_soon(self, returned: Input) -> None:

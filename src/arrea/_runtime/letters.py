@@ -6,6 +6,7 @@ import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from arrea._model.call import Work
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
     from arrea._runtime.worker_process import Sealed
 
     class Feed(Protocol):
-        """A source: what was pulled from it, once."""
+        """A source: gives what was pulled from it, once."""
 
-        def take(self) -> list[Work]: ...
+        def hand_on_meanwhile(self, give: Callable[[list[Work]], object]) -> None: ...
 
 
 class Suspension:

@@ -336,10 +336,12 @@ class Reactor:
 
     def _take_pulled(self, now: float) -> None:
         while self._pulled and self._pulled[0].due <= now:
-            pulled = self._pulled.popleft()
-            commands = pulled.feed.take()
-            if commands:
-                self._inputs.append(Fed(pulled.batch, commands, False))
+            self._take(self._pulled.popleft())
+            self._open_mail(now)
+
+    def _take(self, pulled: Pulled) -> None:
+        """By mail, for what was pulled before may just be on its way in that."""
+        pulled.feed.hand_on_meanwhile(lambda commands: self._mail.append(Fed(pulled.batch, commands, False)))
 
     def _catch_up(self, now: float) -> None:
         """Before a timer fires: sees every exit that came before it, also if we were held up (a busy host, SIGSTOP)."""
