@@ -46,22 +46,25 @@ def seed() -> NoReturn:
     if os.fork():
         os._exit(0)
     os.setsid()
-    control = socket(fileno=CONTROL)
+    try:
+        _serve(socket(fileno=CONTROL))
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(0)  # the host is gone
+
+
+def _serve(control: socket) -> NoReturn:
     control.send(REPORT.pack(STARTED, os.getpid(), 0, 0))
     stamp = Stamp()
     _prepare_to_fork()
     while True:
-        try:
-            order, descriptors = _receive(control, ORDER.size)
-            if not order:
-                os._exit(0)
-            what, pid, number = ORDER.unpack_from(order)
-            if what == REAP:
-                control.send(REPORT.pack(REAPED, pid, _reap(pid), number))
-            else:
-                _fork(control, stamp, number, order[ORDER.size :], descriptors)
-        except (BrokenPipeError, ConnectionResetError):
-            os._exit(0)  # the host is gone
+        order, descriptors = _receive(control, ORDER.size)
+        if not order:
+            os._exit(0)
+        what, pid, number = ORDER.unpack_from(order)
+        if what == REAP:
+            control.send(REPORT.pack(REAPED, pid, _reap(pid), number))
+        else:
+            _fork(control, stamp, number, order[ORDER.size :], descriptors)
 
 
 def _reap(pid: int) -> int:
