@@ -504,6 +504,23 @@ say(arrea.execute(resolved.f).data, arrea.execute(f).data, arrea.execute(lambda:
     assert ended.out == ["5 5 5"]
 
 
+def test_a_module_that_cannot_be_sent_whole_goes_by_its_name(mark: str, tmp_path: Path) -> None:
+    (tmp_path / "locked.py").write_text(
+        "import threading\nLOCK = threading.Lock()\ndef f():\n    with LOCK: return 5\n"
+    )
+    ended = run_host(
+        mark,
+        f"""
+import cloudpickle
+sys.path.insert(0, {str(tmp_path)!r})
+import locked
+cloudpickle.register_pickle_by_value(locked)
+say(arrea.execute(locked.f).data)
+""",
+    )
+    assert ended.out == ["5"]
+
+
 def test_a_directory_with_the_name_of_a_module(mark: str, tmp_path: Path) -> None:
     (tmp_path / "tool").mkdir()
     (tmp_path / "plugins").mkdir()

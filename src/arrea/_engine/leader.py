@@ -135,10 +135,10 @@ class Leader:
         if self.registry.slots.lost:
             self.stops.where_exhausted(now)
 
-    def _in_order(self, inputs: Sequence[Input], now: float) -> list[Input]:
+    def _in_order(self, inputs: Sequence[Input], now: float) -> Sequence[Input]:
         """What ended by itself in this turn did so before anything that follows from the other inputs."""
         if {*map(type, inputs)} == ONLY_RETURNED:  # most turns, where calls are short
-            return inputs  # type: ignore[return-value]
+            return inputs
         ordered = sorted(inputs, key=_rank)
         for given in ordered:
             if isinstance(given, Exited):
