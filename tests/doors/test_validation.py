@@ -112,7 +112,7 @@ def test_map_is_no_door() -> None:
     """It calls a function, and its items are what that is given: none of them is a command."""
     dangerous = "rm -rf /nothing"
     assert list(arrea.map(str.upper, [dangerous], isolation="thread")) == [dangerous.upper()]
-    with pytest.raises(arrea.InvalidOption, match="function must be one, not 'rm -rf /nothing'"):
+    with pytest.raises(arrea.InvalidOption, match="function must be callable, not 'rm -rf /nothing'"):
         arrea.map(dangerous, [1])  # type: ignore[arg-type]
 
 

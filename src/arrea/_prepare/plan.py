@@ -86,7 +86,9 @@ class Preparer:
     def mapper(self, function: object) -> Mapper:
         """For the items of a `map` of this function. Raises `InvalidOption`."""
         if not callable(function):
-            raise InvalidOption("function", f"function must be one, not {shown(function)}")
+            raise InvalidOption(
+                "function", f"function must be callable, not {shown(function)}; the items come second"
+            )
         from arrea._prepare.functions import Mapper
 
         target = self._functions().target(function, self._options)
